@@ -1,0 +1,1 @@
+//! What may be asked of storage: traits, one error type, no SQL; and the log seen through them.

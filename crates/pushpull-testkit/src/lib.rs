@@ -1,0 +1,1 @@
+//! Test applications and scripted receivers that stall, cut, redirect and lie.

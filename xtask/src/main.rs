@@ -1,0 +1,2 @@
+//! Checks and generators that CI runs.
+fn main() {}
