@@ -53,10 +53,7 @@ impl Timestamp {
 
     /// The moment an HTTP date names (RFC 9110 s. 5.6.7, the preferred form). `None` if it is none.
     pub fn parse_http_date(text: &str) -> Option<Self> {
-        jiff::fmt::rfc2822::DateTimeParser::new()
-            .parse_timestamp(text)
-            .ok()
-            .map(|t| Self(t.as_millisecond()))
+        jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok().map(|t| Self(t.as_millisecond()))
     }
 }
 

@@ -1,1 +1,26 @@
 //! What may be asked of storage: traits, one error type, no SQL; and the log seen through them.
+//!
+//! The one thing in which the quadrants meet. Absent on purpose: any driver, any quadrant, any rule of
+//! delivery. Each backend passes the suite in `conformance`.
+
+pub mod catalog;
+pub mod deliveries;
+pub mod error;
+pub mod messages;
+pub mod publish;
+pub mod upkeep;
+
+pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, Ref};
+pub use deliveries::{
+    AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, OwedEndpoint, Recovery,
+    RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
+};
+pub use error::{Error, WriteError};
+pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};
+pub use publish::{Log, Published};
+pub use upkeep::{Ledger, Size, Upkeep};
+
+/// A whole store. One `Arc<dyn Store>` is handed to everything above.
+pub trait Store: Catalog + MessageLog + Deliveries + Upkeep {}
+
+impl<T: Catalog + MessageLog + Deliveries + Upkeep> Store for T {}

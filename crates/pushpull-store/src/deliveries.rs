@@ -1,0 +1,244 @@
+//! Deliveries and attempts: what is owed, what was tried, how it ended.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::BoxFuture;
+use pushpull_domain::{
+    AppNo, AttemptId, Delivery, DeliveryKey, EndpointNo, Message, MessageKey, Seq, TaskId, Timestamp,
+    attempt::Attempt,
+};
+
+use crate::{Error, MessageFilter, Page, PageQuery};
+
+/// What is due for an endpoint, and how to go through it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DueOrder {
+    /// By due time: what is due up to this moment.
+    ByTime {
+        /// The latest due time wanted.
+        until: Timestamp,
+    },
+    /// By seq: what is owed from this place on, due or not (FIFO endpoints).
+    BySeq {
+        /// The first place wanted.
+        from: Seq,
+    },
+}
+
+/// A delivery that is owed and pushed.
+#[derive(Clone, Debug)]
+pub struct DueDelivery {
+    /// How it stands.
+    pub delivery: Delivery,
+    /// Its message.
+    pub message: Arc<Message>,
+}
+
+/// An endpoint that is owed pushed deliveries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwedEndpoint {
+    /// Which.
+    pub endpoint: EndpointNo,
+    /// When its earliest is due.
+    pub due_at: Timestamp,
+}
+
+/// One attempt and what follows from it, to be written together.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    /// Whose attempt.
+    pub delivery: Delivery,
+    /// The attempt. `None` when a delivery ends without one.
+    pub attempt: Option<Attempt>,
+}
+
+/// An attempt as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredAttempt {
+    /// Its id.
+    pub id: AttemptId,
+    /// Its delivery.
+    pub delivery: DeliveryKey,
+    /// The message it carried.
+    pub message: MessageKey,
+    /// The URL it went to.
+    pub url: Arc<str>,
+    /// What happened. The answer's body is empty if it was expunged or not asked for.
+    pub attempt: Attempt,
+}
+
+/// Which attempts a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct AttemptFilter {
+    /// Only attempts of these messages. Its times are the attempts'.
+    pub message: MessageFilter,
+    /// Only successes (`true`) or failures (`false`).
+    pub delivered: Option<bool>,
+    /// Only answers of this class: 1 to 5 for 1xx to 5xx; 0: no answer.
+    pub status_class: Option<u16>,
+    /// Only to this endpoint.
+    pub endpoint: Option<EndpointNo>,
+}
+
+/// Which deliveries a list shows, by how they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DeliveryStatus {
+    /// Answered 2xx.
+    Success,
+    /// Owed, not yet attempted.
+    Pending,
+    /// Owed, after a failure.
+    Sending,
+    /// Every attempt failed.
+    Fail,
+    /// Given up.
+    Cancelled,
+}
+
+impl DeliveryStatus {
+    /// How a delivery stands.
+    pub fn of(delivery: &Delivery) -> Self {
+        use pushpull_domain::DeliveryState as State;
+        match delivery.state {
+            State::Delivered => Self::Success,
+            State::Owed { .. } if delivery.attempts == 0 => Self::Pending,
+            State::Owed { .. } => Self::Sending,
+            State::Exhausted => Self::Fail,
+            State::Cancelled(_) => Self::Cancelled,
+        }
+    }
+}
+
+/// How many deliveries of an endpoint stand how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeliveryCounts {
+    /// Answered 2xx.
+    pub success: u64,
+    /// Owed, not yet attempted.
+    pub pending: u64,
+    /// Owed, after a failure.
+    pub sending: u64,
+    /// Every attempt failed.
+    pub fail: u64,
+    /// Given up.
+    pub cancelled: u64,
+}
+
+/// Sends again what an endpoint did not get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Which task this is.
+    pub task: TaskId,
+    /// Whose application.
+    pub app: AppNo,
+    /// Which endpoint.
+    pub endpoint: EndpointNo,
+    /// Messages made from this moment on.
+    pub since: Timestamp,
+    /// ... and before this one.
+    pub until: Timestamp,
+    /// When the task was last worked on.
+    pub updated_at: Timestamp,
+}
+
+/// One step of a recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecoveryStep {
+    /// Deliveries that are owed again.
+    pub reopened: u64,
+    /// Whether that was the last step.
+    pub done: bool,
+}
+
+/// What is owed and how it went.
+pub trait Deliveries: Send + Sync {
+    /// Endpoints that are owed pushed deliveries, each with its earliest due time.
+    fn owed_endpoints(&self) -> BoxFuture<'_, Result<Vec<OwedEndpoint>, Error>>;
+    /// At most `limit` pushed deliveries that an endpoint is owed, with their messages, but for those in `skip`.
+    /// A delivery whose payload is erased is not among them.
+    fn due(
+        &self,
+        endpoint: EndpointNo,
+        order: DueOrder,
+        skip: Vec<Seq>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>>;
+    /// Writes what came of attempts. Written in one transaction, in the order given, after what was handed in
+    /// before. A delivery that was cancelled meanwhile stays so, unless the attempt succeeded.
+    fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<(), Error>>;
+
+    /// The deliveries of a message.
+    fn deliveries_of(&self, message: MessageKey) -> BoxFuture<'_, Result<Vec<Delivery>, Error>>;
+    /// One page of an endpoint's deliveries with their messages. The filter's times are the messages'.
+    fn endpoint_deliveries(
+        &self,
+        endpoint: EndpointNo,
+        status: Option<DeliveryStatus>,
+        filter: MessageFilter,
+        page: PageQuery<Seq>,
+    ) -> BoxFuture<'_, Result<Page<DueDelivery>, Error>>;
+    /// How many of an endpoint's deliveries for messages made in this span stand how.
+    fn delivery_counts(
+        &self,
+        endpoint: EndpointNo,
+        since: Timestamp,
+        until: Timestamp,
+    ) -> BoxFuture<'_, Result<DeliveryCounts, Error>>;
+    /// Owes a message to an endpoint, now, by hand: again, or for the first time. `false`: the message is gone,
+    /// or its payload is erased.
+    fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<bool, Error>>;
+
+    /// Starts a task that owes an endpoint again what it did not get.
+    fn start_recovery(&self, recovery: Recovery) -> BoxFuture<'_, Result<(), Error>>;
+    /// Tasks that are not done.
+    fn recoveries(&self) -> BoxFuture<'_, Result<Vec<Recovery>, Error>>;
+    /// Goes on with a task: one bounded step, in one transaction. Safe to repeat.
+    fn step_recovery(&self, task: TaskId) -> BoxFuture<'_, Result<RecoveryStep, Error>>;
+
+    /// An attempt by its id.
+    fn attempt(
+        &self,
+        message: MessageKey,
+        id: AttemptId,
+    ) -> BoxFuture<'_, Result<Option<StoredAttempt>, Error>>;
+    /// One page of the attempts made at an endpoint, each with its message.
+    fn attempts_at(
+        &self,
+        endpoint: EndpointNo,
+        filter: AttemptFilter,
+        page: PageQuery<AttemptId>,
+    ) -> BoxFuture<'_, Result<Page<(StoredAttempt, Arc<Message>)>, Error>>;
+    /// One page of the attempts made for a message.
+    fn attempts_for(
+        &self,
+        message: MessageKey,
+        filter: AttemptFilter,
+        page: PageQuery<AttemptId>,
+    ) -> BoxFuture<'_, Result<Page<StoredAttempt>, Error>>;
+    /// Erases the answer kept of an attempt; `false`: there is no such attempt.
+    fn expunge_attempt(&self, message: MessageKey, id: AttemptId) -> BoxFuture<'_, Result<bool, Error>>;
+}
+
+/// How long things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Messages, with their deliveries and attempts.
+    pub messages: Duration,
+    /// The least a payload is kept, if a message does not say.
+    pub payloads: Duration,
+    /// Idempotency keys.
+    pub idempotency: Duration,
+}
+
+/// What one step of upkeep removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    /// Messages.
+    pub messages: u64,
+    /// Payloads of messages that are still kept.
+    pub payloads: u64,
+    /// Deliveries that were still owed: cancelled.
+    pub cancelled: u64,
+    /// Whether there is more to remove.
+    pub more: bool,
+}

@@ -1,0 +1,50 @@
+//! What may go wrong between us and storage.
+
+use std::sync::Arc;
+
+/// Storage did not do what was asked. Whoever asked may ask again later, unless it is [`Error::Inconsistent`].
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// No space left. Reads go on; writes are taken again as soon as there is space.
+    #[error("no space is left for the store")]
+    Full(#[source] Source),
+    /// More is waiting to be written than may wait.
+    #[error("the store has too much to write")]
+    Busy,
+    /// The store cannot be reached or did not answer.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] Source),
+    /// What is stored contradicts itself.
+    #[error("the store is inconsistent: {table} {row}: {what}")]
+    Inconsistent {
+        /// Where.
+        table: &'static str,
+        /// Which row.
+        row: String,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The store is closing.
+    #[error("the store is closing")]
+    Closing,
+}
+
+/// What the driver said.
+pub type Source = Arc<dyn std::error::Error + Send + Sync>;
+
+/// Why a write of the catalogue was refused. Nothing was written.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The uid, or name, belongs to another.
+    #[error("the {0} is taken")]
+    Taken(&'static str),
+    /// Somebody else changed it since it was read: read it and try again.
+    #[error("it was changed meanwhile")]
+    Stale,
+    /// It is gone.
+    #[error("it does not exist")]
+    NotFound,
+    /// Storage failed.
+    #[error(transparent)]
+    Store(#[from] Error),
+}

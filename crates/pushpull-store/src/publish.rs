@@ -1,0 +1,198 @@
+//! Publishing: how a message gets into the log, whoever brings it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use moka::sync::Cache;
+use pushpull_domain::{AppId, AppNo, AppSnapshot, EndpointNo, EnvironmentNo, Message, Mode, NewMessage};
+
+use crate::{Append, Appended, CommitListener, Error, Idempotency, Ref, Store, Target};
+
+/// Most application snapshots that are kept in memory.
+const SNAPSHOTS_MAX: u64 = 100_000;
+/// How often a message is matched again because its application changed meanwhile, before it counts as busy.
+const MATCH_TRIES_MAX: usize = 20;
+
+/// What became of a message.
+#[derive(Clone, Debug)]
+pub enum Published {
+    /// It is in the log, on stable storage.
+    Stored(Arc<Message>),
+    /// The same request came before: this is what it stored.
+    Repeated(Arc<Message>),
+    /// The idempotency key was used for another request.
+    KeyReused,
+    /// The event id belongs to another message that is kept.
+    EventIdTaken,
+    /// The application is gone.
+    AppGone,
+}
+
+/// Snapshots by number, and the numbers behind the names that requests use.
+struct Snapshots {
+    numbers: Cache<(EnvironmentNo, Ref<AppId>), AppNo>,
+    snapshots: Cache<AppNo, Arc<AppSnapshot>>,
+    /// How many changes there were. What was read before a change must not be remembered after it.
+    changes: AtomicU64,
+}
+
+impl CommitListener for Snapshots {
+    fn appended(&self, _: &[Arc<Message>]) {}
+
+    fn rescheduled(&self, _: EndpointNo) {}
+
+    fn configured(&self, app: AppNo) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.snapshots.invalidate(&app);
+    }
+}
+
+/// The log and the applications it belongs to, with a cache of what messages are matched against.
+///
+/// A change is seen from the moment it was answered; a snapshot that is in use meanwhile may be stale, and
+/// nothing wrong comes of it: the store refuses what was matched against an older version than its own.
+pub struct Log {
+    store: Arc<dyn Store>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl Log {
+    /// The log of a store.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        let snapshots = Arc::new(Snapshots {
+            numbers: Cache::new(SNAPSHOTS_MAX),
+            snapshots: Cache::new(SNAPSHOTS_MAX),
+            changes: AtomicU64::new(0),
+        });
+        store.listen(Arc::clone(&snapshots) as Arc<dyn CommitListener>);
+        Self { store, snapshots }
+    }
+
+    /// The store behind it.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// An application with its endpoints.
+    pub async fn app(
+        &self,
+        environment: EnvironmentNo,
+        app: &Ref<AppId>,
+    ) -> Result<Option<Arc<AppSnapshot>>, Error> {
+        let name = (environment, app.clone());
+        if let Some(no) = self.snapshots.numbers.get(&name)
+            && let Some(known) = self.app_by_no(no).await?
+            && is_named(&known, environment, app)
+        {
+            return Ok(Some(known));
+        }
+        let changes = self.snapshots.changes.load(Ordering::SeqCst);
+        let found = self.store.app(environment, app.clone()).await?;
+        if let Some(snapshot) = &found {
+            self.snapshots.numbers.insert(name, snapshot.app.no);
+            self.remember(snapshot, changes);
+        }
+        Ok(found)
+    }
+
+    /// The same, by number.
+    pub async fn app_by_no(&self, no: AppNo) -> Result<Option<Arc<AppSnapshot>>, Error> {
+        if let Some(known) = self.snapshots.snapshots.get(&no) {
+            return Ok(Some(known));
+        }
+        let changes = self.snapshots.changes.load(Ordering::SeqCst);
+        let found = self.store.app_by_no(no).await?;
+        if let Some(snapshot) = &found {
+            self.remember(snapshot, changes);
+        }
+        Ok(found)
+    }
+
+    /// Remembers a snapshot that was read when there had been so many changes.
+    fn remember(&self, snapshot: &Arc<AppSnapshot>, changes: u64) {
+        self.snapshots.snapshots.insert(snapshot.app.no, Arc::clone(snapshot));
+        // A change between the read and the insert did not find it there: take it out again.
+        if self.snapshots.changes.load(Ordering::SeqCst) != changes {
+            self.snapshots.snapshots.invalidate(&snapshot.app.no);
+        }
+    }
+
+    /// Appends a message for every endpoint of its application that matches it.
+    pub async fn publish(
+        &self,
+        app: &Arc<AppSnapshot>,
+        message: NewMessage,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Published, Error> {
+        self.append(app, message, idempotency, &|snapshot, message| {
+            snapshot
+                .endpoints
+                .iter()
+                .filter(|e| e.is_enabled() && e.filter.matches(&message.event_type, &message.channels))
+                .map(|e| Target { endpoint: e.no, pushed: e.mode == Mode::Push })
+                .collect()
+        })
+        .await
+    }
+
+    /// Appends a message for one endpoint alone, whatever its filter (send-example).
+    pub async fn publish_to(
+        &self,
+        app: &Arc<AppSnapshot>,
+        endpoint: EndpointNo,
+        message: NewMessage,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Published, Error> {
+        self.append(app, message, idempotency, &|snapshot, _| {
+            snapshot
+                .endpoints
+                .iter()
+                .filter(|e| e.no == endpoint)
+                .map(|e| Target { endpoint: e.no, pushed: e.mode == Mode::Push })
+                .collect()
+        })
+        .await
+    }
+
+    async fn append(
+        &self,
+        app: &Arc<AppSnapshot>,
+        message: NewMessage,
+        idempotency: Option<Idempotency>,
+        targets: &(dyn Fn(&AppSnapshot, &NewMessage) -> Vec<Target> + Sync),
+    ) -> Result<Published, Error> {
+        let mut snapshot = Arc::clone(app);
+        for _ in 0..MATCH_TRIES_MAX {
+            let append = Append {
+                app: snapshot.app.no,
+                version: snapshot.version,
+                targets: targets(&snapshot, &message),
+                message: message.clone(),
+                idempotency: idempotency.clone(),
+            };
+            match self.store.append(append).await? {
+                Appended::Stored(message) => return Ok(Published::Stored(message)),
+                Appended::Repeated(message) => return Ok(Published::Repeated(message)),
+                Appended::KeyReused => return Ok(Published::KeyReused),
+                Appended::EventIdTaken => return Ok(Published::EventIdTaken),
+                Appended::AppGone => return Ok(Published::AppGone),
+                Appended::Stale => match self.store.app_by_no(snapshot.app.no).await? {
+                    Some(newer) => snapshot = newer,
+                    None => return Ok(Published::AppGone),
+                },
+            }
+        }
+        Err(Error::Busy)
+    }
+}
+
+/// Whether a snapshot is of the application that a request means: a uid may have moved to another.
+fn is_named(snapshot: &AppSnapshot, environment: EnvironmentNo, name: &Ref<AppId>) -> bool {
+    snapshot.app.environment == environment
+        && match name {
+            Ref::Id(id) => snapshot.app.id == *id,
+            Ref::Uid(uid) => snapshot.app.uid.as_ref() == Some(uid),
+        }
+}

@@ -1,0 +1,56 @@
+//! What keeps a store in order.
+
+use std::path::PathBuf;
+
+use futures_util::future::BoxFuture;
+
+use crate::{Error, Retention, Trimmed};
+
+/// The books: accepted = delivered + owed + exhausted + cancelled (invariant I13).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// Deliveries that were ever written and are still kept.
+    pub accepted: u64,
+    /// Answered 2xx.
+    pub delivered: u64,
+    /// Still owed.
+    pub owed: u64,
+    /// Every attempt failed.
+    pub exhausted: u64,
+    /// Given up.
+    pub cancelled: u64,
+}
+
+impl Ledger {
+    /// Whether the books balance.
+    pub fn balances(&self) -> bool {
+        self.accepted == self.delivered + self.owed + self.exhausted + self.cancelled
+    }
+}
+
+/// How big a store is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes on disk, write-ahead log included.
+    pub bytes: u64,
+    /// Bytes that can still be written; `None`: unknown.
+    pub free_bytes: Option<u64>,
+}
+
+/// Upkeep.
+pub trait Upkeep: Send + Sync {
+    /// Removes some of what is older than it is kept: one bounded step.
+    fn trim(&self, retention: Retention) -> BoxFuture<'_, Result<Trimmed, Error>>;
+    /// Writes a consistent copy to a new file, while serving.
+    fn backup(&self, to: PathBuf) -> BoxFuture<'_, Result<(), Error>>;
+    /// Adds up the books.
+    fn ledger(&self) -> BoxFuture<'_, Result<Ledger, Error>>;
+    /// How big it is.
+    fn size(&self) -> BoxFuture<'_, Result<Size, Error>>;
+    /// Whether it answers: a read and, unless it is full, a write.
+    fn check(&self) -> BoxFuture<'_, Result<(), Error>>;
+    /// Which history this is; another after a restore. Part of every position that leaves the house.
+    fn history(&self) -> u64;
+    /// Writes out what waits and closes. What is asked afterwards is refused with [`Error::Closing`].
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
