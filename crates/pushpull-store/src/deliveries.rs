@@ -46,10 +46,10 @@ pub struct OwedEndpoint {
 /// One attempt and what follows from it, to be written together.
 #[derive(Clone, Debug)]
 pub struct Settlement {
-    /// Whose attempt.
+    /// The delivery as it stands after the attempt.
     pub delivery: Delivery,
-    /// The attempt. `None` when a delivery ends without one.
-    pub attempt: Option<Attempt>,
+    /// The attempt and the URL it went to. `None` when a delivery ends, or is put off, without one.
+    pub attempt: Option<(Attempt, Arc<str>)>,
 }
 
 /// An attempt as it is stored.
@@ -66,6 +66,9 @@ pub struct StoredAttempt {
     /// What happened. The answer's body is empty if it was expunged or not asked for.
     pub attempt: Attempt,
 }
+
+/// An attempt and the message it carried.
+pub type AttemptWithMessage = (StoredAttempt, Arc<Message>);
 
 /// Which attempts a list shows.
 #[derive(Clone, Debug, Default)]
@@ -207,7 +210,7 @@ pub trait Deliveries: Send + Sync {
         endpoint: EndpointNo,
         filter: AttemptFilter,
         page: PageQuery<AttemptId>,
-    ) -> BoxFuture<'_, Result<Page<(StoredAttempt, Arc<Message>)>, Error>>;
+    ) -> BoxFuture<'_, Result<Page<AttemptWithMessage>, Error>>;
     /// One page of the attempts made for a message.
     fn attempts_for(
         &self,

@@ -33,7 +33,7 @@ pub enum Published {
 /// Snapshots by number, and the numbers behind the names that requests use.
 struct Snapshots {
     numbers: Cache<(EnvironmentNo, Ref<AppId>), AppNo>,
-    snapshots: Cache<AppNo, Arc<AppSnapshot>>,
+    by_no: Cache<AppNo, Arc<AppSnapshot>>,
     /// How many changes there were. What was read before a change must not be remembered after it.
     changes: AtomicU64,
 }
@@ -45,7 +45,7 @@ impl CommitListener for Snapshots {
 
     fn configured(&self, app: AppNo) {
         self.changes.fetch_add(1, Ordering::SeqCst);
-        self.snapshots.invalidate(&app);
+        self.by_no.invalidate(&app);
     }
 }
 
@@ -63,7 +63,7 @@ impl Log {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let snapshots = Arc::new(Snapshots {
             numbers: Cache::new(SNAPSHOTS_MAX),
-            snapshots: Cache::new(SNAPSHOTS_MAX),
+            by_no: Cache::new(SNAPSHOTS_MAX),
             changes: AtomicU64::new(0),
         });
         store.listen(Arc::clone(&snapshots) as Arc<dyn CommitListener>);
@@ -99,7 +99,7 @@ impl Log {
 
     /// The same, by number.
     pub async fn app_by_no(&self, no: AppNo) -> Result<Option<Arc<AppSnapshot>>, Error> {
-        if let Some(known) = self.snapshots.snapshots.get(&no) {
+        if let Some(known) = self.snapshots.by_no.get(&no) {
             return Ok(Some(known));
         }
         let changes = self.snapshots.changes.load(Ordering::SeqCst);
@@ -112,10 +112,10 @@ impl Log {
 
     /// Remembers a snapshot that was read when there had been so many changes.
     fn remember(&self, snapshot: &Arc<AppSnapshot>, changes: u64) {
-        self.snapshots.snapshots.insert(snapshot.app.no, Arc::clone(snapshot));
+        self.snapshots.by_no.insert(snapshot.app.no, Arc::clone(snapshot));
         // A change between the read and the insert did not find it there: take it out again.
         if self.snapshots.changes.load(Ordering::SeqCst) != changes {
-            self.snapshots.snapshots.invalidate(&snapshot.app.no);
+            self.snapshots.by_no.invalidate(&snapshot.app.no);
         }
     }
 

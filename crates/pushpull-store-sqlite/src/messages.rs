@@ -1,0 +1,137 @@
+//! The log, as it is asked for.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use pushpull_domain::{AppNo, EventId, Message, MessageId, MessageKey, Position, Timestamp};
+use pushpull_store::{Append, Appended, CommitListener, Error, MessageFilter, MessageLog, Page, PageQuery};
+use rusqlite::Connection;
+
+use crate::{
+    Sqlite, append,
+    catalog::{cut, upwards},
+    codec,
+    fault::Fault,
+    rows,
+    writer::Tx,
+};
+
+impl MessageLog for Sqlite {
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, Error>> {
+        Box::pin(self.writer.append(append))
+    }
+
+    fn listen(&self, listener: Arc<dyn CommitListener>) {
+        self.shared.listeners.write().expect("nobody panics while holding this lock").push(listener);
+    }
+
+    fn message(&self, app: AppNo, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>> {
+        Box::pin(self.read(move |conn| {
+            let key = codec::message_key(MessageKey { app, position: Position(id.number()) });
+            let found = rows::message(conn, key)?;
+            Ok(found.filter(|message| message.id == id).map(Arc::new))
+        }))
+    }
+
+    fn message_by_event_id(
+        &self,
+        app: AppNo,
+        id: EventId,
+    ) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>> {
+        Box::pin(self.read(move |conn| {
+            let Some(key) = append::message_with_event_id(conn, app, &id)? else { return Ok(None) };
+            Ok(rows::message(conn, key)?.map(Arc::new))
+        }))
+    }
+
+    fn messages_at(&self, keys: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>> {
+        Box::pin(self.read(move |conn| {
+            keys.into_iter()
+                .filter_map(|key| rows::message(conn, codec::message_key(key)).transpose())
+                .map(|found| found.map(Arc::new))
+                .collect()
+        }))
+    }
+
+    fn messages(
+        &self,
+        app: AppNo,
+        filter: MessageFilter,
+        page: PageQuery<Position>,
+    ) -> BoxFuture<'_, Result<Page<Arc<Message>>, Error>> {
+        Box::pin(self.read(move |conn| list(conn, app, &filter, &page)))
+    }
+
+    fn expunge_message(&self, key: MessageKey) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(self.write(move |tx| expunge(tx, codec::message_key(key), CANCELLED_EXPUNGED).map(drop)))
+    }
+}
+
+/// The state of a delivery whose payload was erased by a call.
+const CANCELLED_EXPUNGED: u8 = 4;
+
+/// The keys an application's messages have within a filter's times: the first, and the last.
+pub(crate) fn bounds(conn: &Connection, app: AppNo, filter: &MessageFilter) -> Result<(i64, i64), Fault> {
+    let (first, last) = codec::range(app.0);
+    let first = match filter.after {
+        Some(after) => rows::first_since(conn, app, Timestamp::from_millis(after.as_millis() + 1))?,
+        None => first,
+    };
+    let last = match filter.before {
+        Some(before) => rows::first_since(conn, app, before)? - 1,
+        None => last,
+    };
+    Ok((first, last))
+}
+
+fn list(
+    conn: &Connection,
+    app: AppNo,
+    filter: &MessageFilter,
+    page: &PageQuery<Position>,
+) -> Result<Page<Arc<Message>>, Fault> {
+    let (mut first, mut last) = bounds(conn, app, filter)?;
+    let up = upwards(page);
+    if let Some(position) = page.beyond {
+        let key = codec::message_key(MessageKey { app, position });
+        if up {
+            first = first.max(key + 1);
+        } else {
+            last = last.min(key - 1);
+        }
+    }
+    let sql = format!(
+        "SELECT {} FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key {}",
+        rows::MESSAGE,
+        if up { "ASC" } else { "DESC" }
+    );
+    let mut query = conn.prepare_cached(&sql)?;
+    let mut found_rows = query.query([first, last])?;
+    let mut found = Vec::with_capacity(page.limit + 1);
+    while found.len() <= page.limit
+        && let Some(row) = found_rows.next()?
+    {
+        let message = rows::message_row(row)?;
+        if filter.matches(&message) {
+            found.push(Arc::new(message));
+        }
+    }
+    Ok(cut(found, page))
+}
+
+/// Erases a payload and gives up what is owed of it, with this state. How many deliveries were given up.
+pub(crate) fn expunge(tx: &mut Tx<'_>, key: i64, state: u8) -> Result<u64, Fault> {
+    let Some(message) = rows::message(tx.conn, key)? else { return Ok(0) };
+    tx.conn
+        .prepare_cached("UPDATE message SET payload = NULL, payload_expires_at = NULL WHERE key = ?1")?
+        .execute([key])?;
+    let mut cancelled = 0;
+    for (endpoint, seq) in message.fanout {
+        let delivery = codec::delivery_key(pushpull_domain::DeliveryKey { endpoint, seq });
+        cancelled += tx
+            .conn
+            .prepare_cached("UPDATE delivery SET state = ?2, due_at = NULL WHERE key = ?1 AND state = 0")?
+            .execute([delivery, i64::from(state)])? as u64;
+    }
+    Ok(cancelled)
+}

@@ -1,0 +1,223 @@
+//! Rows of the log as domain types.
+
+use bytes::Bytes;
+use pushpull_domain::{
+    CancelReason, Channel, Delivery, DeliveryState, EventId, EventTypeName, Message, MessageId, Payload, Tag,
+    Timestamp,
+    attempt::{Attempt, ErrorClass, Outcome, Trigger},
+};
+use pushpull_store::StoredAttempt;
+use rusqlite::{Connection, OptionalExtension, Row};
+
+use crate::{
+    codec,
+    fault::{Fault, inconsistent},
+};
+
+/// The columns that [`message_row`] reads, in its order.
+pub(crate) const MESSAGE: &str = "key, created_at, salt, event_type, channels, tags, event_id, content_type, \
+                                  deliver_at, payload_expires_at, fanout, payload";
+
+/// The message with this key, if it is kept.
+pub(crate) fn message(conn: &Connection, key: i64) -> Result<Option<Message>, Fault> {
+    let mut query = conn.prepare_cached(
+        "SELECT key, created_at, salt, event_type, channels, tags, event_id, content_type, deliver_at,
+             payload_expires_at, fanout, payload FROM message WHERE key = ?1",
+    )?;
+    let mut rows = query.query([key])?;
+    rows.next()?.map(message_row).transpose()
+}
+
+fn names<T>(row: &Row<'_>, column: usize, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Fault> {
+    let Some(text) = row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)? else {
+        return Ok(Vec::new());
+    };
+    text.split(' ')
+        .map(|word| {
+            read(word).ok_or_else(|| inconsistent("message", key_of(row), format!("column {column}: {word}")))
+        })
+        .collect()
+}
+
+fn key_of(row: &Row<'_>) -> i64 {
+    row.get(0).unwrap_or_default()
+}
+
+/// Reads the columns of [`MESSAGE`].
+pub(crate) fn message_row(row: &Row<'_>) -> Result<Message, Fault> {
+    let key: i64 = row.get(0)?;
+    let place = codec::to_message_key(key);
+    let created_at = Timestamp::from_millis(row.get(1)?);
+    let salt = row.get::<_, i64>(2)?.cast_unsigned();
+    let event_type = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
+    let event_id = row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    Ok(Message {
+        key: place,
+        id: MessageId::of(created_at, place.position.0, salt),
+        created_at,
+        event_type: EventTypeName::new(event_type).map_err(|e| inconsistent("message", key, e))?,
+        channels: names(row, 4, |word| Channel::new(word).ok())?,
+        tags: names(row, 5, |word| Tag::new(word).ok())?,
+        event_id: event_id
+            .map(|text| EventId::new(text).map_err(|e| inconsistent("message", key, e)))
+            .transpose()?,
+        content_type: row.get(7)?,
+        deliver_at: row.get::<_, Option<i64>>(8)?.map(Timestamp::from_millis),
+        payload_expires_at: row.get::<_, Option<i64>>(9)?.map(Timestamp::from_millis),
+        fanout: codec::to_fanout(row.get_ref(10)?.as_blob().map_err(rusqlite::Error::from)?)
+            .ok_or_else(|| inconsistent("message", key, "fanout is cut"))?,
+        payload: row
+            .get_ref(11)?
+            .as_blob_or_null()
+            .map_err(rusqlite::Error::from)?
+            .map_or(Payload::Expunged, |bytes| Payload::Kept(Bytes::copy_from_slice(bytes))),
+    })
+}
+
+/// The columns that [`delivery_row`] reads, in its order.
+pub(crate) const DELIVERY: &str = "key, message, state, due_at, trigger, attempts";
+
+/// What a state is written as.
+pub(crate) fn state_number(state: DeliveryState) -> u8 {
+    match state {
+        DeliveryState::Owed { .. } => 0,
+        DeliveryState::Delivered => 1,
+        DeliveryState::Exhausted => 2,
+        DeliveryState::Cancelled(CancelReason::Retention) => 3,
+        DeliveryState::Cancelled(CancelReason::Expunged) => 4,
+        DeliveryState::Cancelled(CancelReason::Deleted) => 5,
+    }
+}
+
+pub(crate) fn trigger_number(trigger: Trigger) -> u8 {
+    trigger as u8
+}
+
+fn trigger(number: u8) -> Trigger {
+    if number == Trigger::Manual as u8 { Trigger::Manual } else { Trigger::Scheduled }
+}
+
+/// Reads the columns of [`DELIVERY`].
+pub(crate) fn delivery_row(row: &Row<'_>) -> Result<Delivery, Fault> {
+    let key: i64 = row.get(0)?;
+    let state = match row.get::<_, u8>(2)? {
+        0 => DeliveryState::Owed {
+            due_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
+            trigger: trigger(row.get(4)?),
+        },
+        1 => DeliveryState::Delivered,
+        2 => DeliveryState::Exhausted,
+        3 => DeliveryState::Cancelled(CancelReason::Retention),
+        4 => DeliveryState::Cancelled(CancelReason::Expunged),
+        5 => DeliveryState::Cancelled(CancelReason::Deleted),
+        other => return Err(inconsistent("delivery", key, format!("state {other}"))),
+    };
+    Ok(Delivery {
+        key: codec::to_delivery_key(key),
+        message: codec::to_message_key(row.get(1)?),
+        state,
+        attempts: row.get(5)?,
+    })
+}
+
+/// The delivery with this key.
+pub(crate) fn delivery(conn: &Connection, key: i64) -> Result<Option<Delivery>, Fault> {
+    let mut query = conn.prepare_cached(
+        "SELECT key, message, state, due_at, trigger, attempts FROM delivery WHERE key = ?1",
+    )?;
+    let mut rows = query.query([key])?;
+    rows.next()?.map(delivery_row).transpose()
+}
+
+/// The columns that [`attempt_row`] reads, in its order; from `attempt JOIN url`.
+pub(crate) const ATTEMPT: &str = "key, salt, message, seq, previous, started_at, trigger, url.url, status, class, \
+                                  detail, timings, body";
+
+/// Reads the columns of [`ATTEMPT`].
+pub(crate) fn attempt_row(row: &Row<'_>) -> Result<StoredAttempt, Fault> {
+    let key: i64 = row.get(0)?;
+    let endpoint = pushpull_domain::EndpointNo(codec::no(key));
+    let started_at = Timestamp::from_millis(row.get(5)?);
+    let body = row
+        .get_ref(12)?
+        .as_blob_or_null()
+        .map_err(rusqlite::Error::from)?
+        .map_or_else(Bytes::new, Bytes::copy_from_slice);
+    let class = row.get::<_, Option<u8>>(9)?.and_then(ErrorClass::from_number);
+    let outcome = match (row.get::<_, Option<u16>>(8)?, class) {
+        (Some(status), None) => Outcome::Delivered { status, body },
+        // What a receiver asked for has been obeyed by then and is not kept.
+        (Some(status), Some(_)) => Outcome::Refused { status, body, retry_after: None },
+        (None, Some(class)) => {
+            Outcome::Failed { class, detail: row.get::<_, Option<String>>(10)?.unwrap_or_default() }
+        }
+        (None, None) => return Err(inconsistent("attempt", key, "neither a status nor an error")),
+    };
+    Ok(StoredAttempt {
+        id: pushpull_domain::AttemptId::of(
+            started_at,
+            codec::place(key),
+            row.get::<_, i64>(1)?.cast_unsigned(),
+        ),
+        delivery: pushpull_domain::DeliveryKey { endpoint, seq: pushpull_domain::Seq(row.get(3)?) },
+        message: codec::to_message_key(row.get(2)?),
+        url: row.get::<_, String>(7)?.into(),
+        attempt: Attempt {
+            started_at,
+            trigger: trigger(row.get(6)?),
+            outcome,
+            timings: codec::to_timings(row.get_ref(11)?.as_blob().map_err(rusqlite::Error::from)?),
+        },
+    })
+}
+
+/// The attempt with this key, and the key of the one before it for the same delivery.
+pub(crate) fn attempt(conn: &Connection, key: i64) -> Result<Option<(StoredAttempt, Option<i64>)>, Fault> {
+    let mut query = conn.prepare_cached(
+        "SELECT key, salt, message, seq, previous, started_at, trigger, url.url, status, class, detail, timings,
+             body FROM attempt JOIN url ON url.no = attempt.url WHERE key = ?1",
+    )?;
+    let mut rows = query.query([key])?;
+    rows.next()?.map(|row| Ok((attempt_row(row)?, row.get(4)?))).transpose()
+}
+
+/// The places of an application's messages made within a span of time: the first, and the first beyond it.
+///
+/// Both ends are found by halving, since messages are in the order of their times.
+pub(crate) fn span(
+    conn: &Connection,
+    app: pushpull_domain::AppNo,
+    from: Timestamp,
+    until: Timestamp,
+) -> Result<(i64, i64), Fault> {
+    Ok((first_since(conn, app, from)?, first_since(conn, app, until)?))
+}
+
+/// The key of the application's first message made at `at` or later; beyond the last if there is none.
+pub(crate) fn first_since(
+    conn: &Connection,
+    app: pushpull_domain::AppNo,
+    at: Timestamp,
+) -> Result<i64, rusqlite::Error> {
+    let (low, high) = codec::range(app.0);
+    let mut ends =
+        conn.prepare_cached("SELECT min(key), max(key) FROM message WHERE key BETWEEN ?1 AND ?2")?;
+    let (first, last): (Option<i64>, Option<i64>) =
+        ends.query_row([low, high], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (Some(mut low), Some(last)) = (first, last) else { return Ok(low) };
+    let mut high = last + 1;
+    // Rows may be missing in the middle only where retention is at work, so the next one is looked at.
+    let mut probe = conn.prepare_cached(
+        "SELECT key, created_at FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT 1",
+    )?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: Option<(i64, i64)> =
+            probe.query_row([middle, high - 1], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        match found {
+            Some((key, made)) if made < at.as_millis() => low = key + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
