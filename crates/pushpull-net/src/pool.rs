@@ -119,11 +119,7 @@ impl<L> Pool<L> {
         want: Want,
     ) -> Result<Turn<L>, oneshot::Receiver<Turn<L>>> {
         let mut state = self.lock();
-        let State { origins, idle, .. } = &mut *state;
-        if !origins.contains_key(origin) {
-            origins.insert(Arc::clone(origin), Origin::new());
-        }
-        let entry = origins.get_mut(origin).expect("inserted above");
+        let (entry, idle) = state.origin(origin);
         if want == Want::Any
             && let Some(youngest) = entry.idle.pop_back()
         {
@@ -156,19 +152,16 @@ impl<L> Pool<L> {
         let idle = Idle { link, since: Instant::now() };
         let mut state = self.lock();
         let mut surplus = Vec::new();
-        let entry = state.origins.entry(Arc::clone(origin)).or_insert_with(Origin::new);
+        let (entry, count) = state.origin(origin);
         entry.idle.push_back(idle);
+        *count += 1;
         if entry.idle.len() > IDLE_PER_ORIGIN_MAX {
             surplus.extend(entry.idle.pop_front());
-        } else {
-            state.idle += 1;
+            *count -= 1;
         }
         if state.idle > IDLE_MAX {
             let oldest = state.age_of_oldest_sixteenth();
             surplus.extend(state.take_idle_until(oldest));
-        }
-        if state.origins.len() >= state.sweep_at {
-            state.forget_unused();
         }
         drop(state);
         drop(surplus);
@@ -253,6 +246,18 @@ impl<L> Origin<L> {
 }
 
 impl<L> State<L> {
+    /// An origin, known or new, and the count of all idle connections.
+    fn origin(&mut self, origin: &Arc<str>) -> (&mut Origin<L>, &mut usize) {
+        if !self.origins.contains_key(origin) {
+            if self.origins.len() >= self.sweep_at {
+                self.forget_unused();
+            }
+            self.origins.insert(Arc::clone(origin), Origin::new());
+        }
+        let entry = self.origins.get_mut(origin).expect("known, or inserted just now");
+        (entry, &mut self.idle)
+    }
+
     /// Takes out every connection that is idle since `limit` or longer.
     fn take_idle_until(&mut self, limit: Instant) -> Vec<Idle<L>> {
         let mut taken = Vec::new();
