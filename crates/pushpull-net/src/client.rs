@@ -157,7 +157,7 @@ impl Client {
     /// One request over the first connection that comes, or, if that one had died unnoticed, over a new one.
     async fn exchange(&self, request: Request<'_>, progress: &mut Progress) -> Result<Reply, Fault> {
         let Request { target, mut headers, body } = request;
-        self.complete(&mut headers, target);
+        self.complete(&mut headers, target, &body);
         let mut want = Want::Any;
         loop {
             progress.step = Step::Queued;
@@ -213,13 +213,17 @@ impl Client {
     }
 
     /// Adds what every request has, and takes out what a caller may not set.
-    fn complete(&self, headers: &mut HeaderMap, target: &Target) {
+    fn complete(&self, headers: &mut HeaderMap, target: &Target, body: &Bytes) {
         for name in OURS {
             headers.remove(name);
         }
         headers.insert(HOST, target.authority().clone());
         if !headers.contains_key(USER_AGENT) {
             headers.insert(USER_AGENT, self.user_agent.clone());
+        }
+        // hyper tells the length of any other body; without one some receivers wait for the body to end.
+        if body.is_empty() {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
     }
 
