@@ -1,7 +1,5 @@
 //! What receivers may say, and what becomes of it.
 
-use std::fmt::Write as _;
-
 use http::{HeaderName, HeaderValue};
 use pushpull_domain::attempt::RESPONSE_BODY_MAX;
 use tokio::time::Instant;
@@ -127,9 +125,9 @@ async fn a_body_of_100_mb_is_cut_and_its_connection_not_used_again() {
     let receiver = Receiver::start(|_, mut peer| async move {
         peer.read_request().await;
         peer.say("HTTP/1.1 200 OK\r\ncontent-length: 100000000\r\n\r\n").await;
-        let piece = [b'x'; 10_000];
+        let piece = vec![b'x'; 10_000];
         for _ in 0..10_000 {
-            if !peer.say(piece).await {
+            if !peer.say(&piece).await {
                 return;
             }
         }
@@ -174,13 +172,12 @@ async fn what_is_not_http_is_a_protocol_failure() {
 
 #[tokio::test]
 async fn too_large_a_head_is_a_protocol_failure() {
-    let mut many = "HTTP/1.1 200 OK\r\n".to_owned();
-    for n in 0..10_000 {
-        write!(many, "x-{n}: y\r\n").unwrap();
+    for count in [101, 10_000] {
+        let headers = "x: y\r\n".repeat(count);
+        check_failure(format!("HTTP/1.1 200 OK\r\n{headers}\r\n"), ErrorClass::Protocol).await;
     }
-    check_failure(many + "\r\n", ErrorClass::Protocol).await;
-    let hundred_and_one = (0..101).map(|n| format!("x-{n}: y\r\n")).collect::<String>();
-    check_failure(format!("HTTP/1.1 200 OK\r\n{hundred_and_one}\r\n"), ErrorClass::Protocol).await;
+    let hundred = "x: y\r\n".repeat(99);
+    check_answer(format!("HTTP/1.1 200 OK\r\n{hundred}content-length: 0\r\n\r\n"), 200, b"").await;
     let giant = "y".repeat(8 * 1024 * 1024);
     check_failure(format!("HTTP/1.1 200 OK\r\nx: {giant}\r\n\r\n"), ErrorClass::Protocol).await;
 }
