@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
     App, AppId, AppNo, AppSnapshot, Endpoint, EndpointId, EndpointNo, EndpointState, Environment,
-    EnvironmentId, EnvironmentNo, EventType, EventTypeName, Health, KeyId, Timestamp, chance,
+    EnvironmentId, EnvironmentNo, EventType, EventTypeName, Health, KeyId, Mode, Timestamp, chance,
     endpoint::DisabledReason,
     key::{ApiKey, KeyHash},
 };
@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     Sqlite,
     catalog_rows::{self as rows, to_json},
-    codec::NO_MAX,
+    codec::{self, NO_MAX},
     fault::{Fault, inconsistent},
     writer::Tx,
 };
@@ -544,6 +544,15 @@ fn update_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>,
         tx.conn.execute(
             "UPDATE endpoint SET failing_since = NULL, failing_notified = 0 WHERE no = ?1",
             [endpoint.no.0],
+        )?;
+        tx.news.rescheduled.push(endpoint.no);
+    }
+    if endpoint.mode == Mode::Push && before.mode != Mode::Push {
+        // What gathered meanwhile is owed by the dispatcher from now on.
+        let (first, last) = codec::range(endpoint.no.0);
+        tx.conn.execute(
+            "UPDATE delivery SET due_at = ?3 WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND due_at IS NULL",
+            params![first, last, tx.now.as_millis()],
         )?;
         tx.news.rescheduled.push(endpoint.no);
     }

@@ -4,12 +4,12 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
-    AttemptId, Delivery, DeliveryKey, EndpointNo, Message, MessageKey, Payload, Seq, TaskId, Timestamp,
-    attempt::Trigger,
+    AppNo, AttemptId, Delivery, DeliveryKey, EndpointNo, Message, MessageKey, Payload, Seq, TaskId,
+    Timestamp, attempt::Trigger,
 };
 use pushpull_store::{
-    AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, Error, MessageFilter,
-    OwedEndpoint, Page, PageQuery, Recovery, RecoveryStep, Settlement, StoredAttempt,
+    AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, Error,
+    MessageFilter, OwedEndpoint, Page, PageQuery, Recovery, RecoveryStep, Settlement, StoredAttempt,
     deliveries::AttemptWithMessage,
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -34,7 +34,7 @@ const OWED_ENDPOINTS: &str = "
                 WHERE due_at IS NOT NULL AND endpoint > owed.no)
         FROM owed WHERE owed.no IS NOT NULL
     )
-    SELECT owed.no, (SELECT min(due_at) FROM delivery INDEXED BY delivery_due
+    SELECT owed.no, endpoint.app, (SELECT min(due_at) FROM delivery INDEXED BY delivery_due
                      WHERE due_at IS NOT NULL AND endpoint = owed.no)
     FROM owed JOIN endpoint ON endpoint.no = owed.no
     WHERE endpoint.deleted_at IS NULL AND endpoint.disabled_at IS NULL AND endpoint.mode = 0";
@@ -45,7 +45,8 @@ impl Deliveries for Sqlite {
             collect(conn, OWED_ENDPOINTS, (), |row| {
                 Ok(OwedEndpoint {
                     endpoint: EndpointNo(row.get(0)?),
-                    due_at: Timestamp::from_millis(row.get(1)?),
+                    app: AppNo(row.get(1)?),
+                    due_at: Timestamp::from_millis(row.get(2)?),
                 })
             })
         }))
@@ -57,7 +58,7 @@ impl Deliveries for Sqlite {
         order: DueOrder,
         skip: Vec<Seq>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>> {
+    ) -> BoxFuture<'_, Result<DuePage, Error>> {
         Box::pin(self.read(move |conn| due(conn, endpoint, order, &skip, limit)))
     }
 
@@ -162,7 +163,7 @@ fn due(
     order: DueOrder,
     skip: &[Seq],
     limit: usize,
-) -> Result<Vec<DueDelivery>, Fault> {
+) -> Result<DuePage, Fault> {
     let skip: HashSet<Seq> = skip.iter().copied().collect();
     let (first, last) = codec::range(endpoint.0);
     let (sql, from) = match order {
@@ -194,7 +195,16 @@ fn due(
             found.push(DueDelivery { delivery, message: Arc::new(message) });
         }
     }
-    Ok(found)
+    let next_due_at = match order {
+        DueOrder::ByTime { until } if found.len() < limit => conn
+            .prepare_cached(
+                "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE endpoint = ?1 AND due_at > ?2",
+            )?
+            .query_row([i64::from(endpoint.0), until.as_millis()], |row| row.get::<_, Option<i64>>(0))?
+            .map(Timestamp::from_millis),
+        DueOrder::ByTime { .. } | DueOrder::BySeq { .. } => None,
+    };
+    Ok(DuePage { items: found, next_due_at })
 }
 
 fn endpoint_deliveries(

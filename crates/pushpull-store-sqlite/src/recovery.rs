@@ -32,6 +32,7 @@ pub(crate) fn start(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), Fault> {
             tx.now.as_millis()
         ],
     )?;
+    tx.news.rescheduled.push(recovery.endpoint);
     Ok(())
 }
 

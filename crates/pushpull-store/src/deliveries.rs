@@ -39,8 +39,19 @@ pub struct DueDelivery {
 pub struct OwedEndpoint {
     /// Which.
     pub endpoint: EndpointNo,
+    /// Whose.
+    pub app: AppNo,
     /// When its earliest is due.
     pub due_at: Timestamp,
+}
+
+/// What was found of what is due.
+#[derive(Clone, Debug, Default)]
+pub struct DuePage {
+    /// The deliveries, in order.
+    pub items: Vec<DueDelivery>,
+    /// Asked by time and with nothing left out: when the endpoint's next delivery is due after that.
+    pub next_due_at: Option<Timestamp>,
 }
 
 /// One attempt and what follows from it, to be written together.
@@ -165,7 +176,7 @@ pub trait Deliveries: Send + Sync {
         order: DueOrder,
         skip: Vec<Seq>,
         limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<DueDelivery>, Error>>;
+    ) -> BoxFuture<'_, Result<DuePage, Error>>;
     /// Writes what came of attempts. Written in one transaction, in the order given, after what was handed in
     /// before. A delivery that was cancelled meanwhile stays so, unless the attempt succeeded.
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<(), Error>>;

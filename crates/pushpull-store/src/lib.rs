@@ -12,7 +12,7 @@ pub mod upkeep;
 
 pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, Ref};
 pub use deliveries::{
-    AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, OwedEndpoint, Recovery,
+    AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint, Recovery,
     RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
 };
 pub use error::{Error, WriteError};

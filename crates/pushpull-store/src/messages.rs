@@ -88,7 +88,8 @@ impl MessageFilter {
 pub trait CommitListener: Send + Sync {
     /// These messages are in the log, with their deliveries (`fanout`). In commit order for each application.
     fn appended(&self, messages: &[Arc<Message>]);
-    /// These deliveries became due at another time than before, by hand or because an endpoint was enabled.
+    /// This endpoint may be owed more than a moment ago: by hand, by a recovery that was started, or because it
+    /// was enabled.
     fn rescheduled(&self, endpoint: EndpointNo);
     /// An application or one of its endpoints was changed or deleted.
     fn configured(&self, app: AppNo);

@@ -1,0 +1,111 @@
+//! One signed request, and what came back.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, header};
+use pushpull_domain::{
+    DeliveryState, Payload, Timestamp,
+    attempt::{Attempt, ErrorClass, Outcome, Timings, Trigger},
+};
+use pushpull_net::{Answer, Client, Request};
+
+use crate::{endpoint::Ready, queue::Job};
+
+// Standard Webhooks 1.0.0 names them `webhook-*`; receivers built for Svix look for `svix-*`. Both are sent.
+const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
+const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
+const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
+const SVIX_ID: HeaderName = HeaderName::from_static("svix-id");
+const SVIX_TIMESTAMP: HeaderName = HeaderName::from_static("svix-timestamp");
+const SVIX_SIGNATURE: HeaderName = HeaderName::from_static("svix-signature");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// Makes one attempt. Bounded by the client's deadline for everything.
+pub(crate) async fn perform(client: &Client, ready: &Ready, job: &Job, now: Timestamp) -> Attempt {
+    let (trigger, wait) = match job.delivery.state {
+        DeliveryState::Owed { due_at, trigger } => (trigger, now.since(due_at.unwrap_or(now))),
+        DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => {
+            (Trigger::Scheduled, Duration::ZERO)
+        }
+    };
+    let (outcome, timings) = exchange(client, ready, job, now).await;
+    Attempt { started_at: now, trigger, outcome, timings: Timings { wait, ..timings } }
+}
+
+async fn exchange(client: &Client, ready: &Ready, job: &Job, now: Timestamp) -> (Outcome, Timings) {
+    let failed = |class, detail: String| (Outcome::Failed { class, detail }, Timings::default());
+    let target = match &ready.target {
+        Ok(target) => target,
+        Err(error) => return failed(ErrorClass::BlockedAddress, error.clone()),
+    };
+    let Payload::Kept(body) = &job.message.payload else {
+        return failed(ErrorClass::Internal, "the payload is gone".into());
+    };
+    let Some(headers) = headers(ready, job, body, now) else {
+        return failed(ErrorClass::Internal, "a header could not be built".into());
+    };
+    match client.send(Request { target, headers, body: body.clone() }).await {
+        Ok(answer) => {
+            let timings = answer.timings;
+            (outcome(answer, now), timings)
+        }
+        Err(failure) => (Outcome::Failed { class: failure.class, detail: failure.detail }, failure.timings),
+    }
+}
+
+/// `None` cannot happen: ids, numbers and base 64 are valid in a header, and so is a checked content type.
+fn headers(ready: &Ready, job: &Job, body: &Bytes, now: Timestamp) -> Option<http::HeaderMap> {
+    let id = job.message.id.to_string();
+    let signature = HeaderValue::try_from(ready.signer.sign(&id, now, body)).ok()?;
+    let id = HeaderValue::try_from(id).ok()?;
+    let timestamp = HeaderValue::from(now.as_secs());
+    let content_type = match &job.message.content_type {
+        Some(given) => HeaderValue::try_from(given).ok()?,
+        None => JSON,
+    };
+    let mut headers = http::HeaderMap::with_capacity(12 + ready.headers.len());
+    headers.extend(ready.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    headers.insert(header::CONTENT_TYPE, content_type);
+    headers.insert(WEBHOOK_ID, id.clone());
+    headers.insert(WEBHOOK_TIMESTAMP, timestamp.clone());
+    headers.insert(WEBHOOK_SIGNATURE, signature.clone());
+    headers.insert(SVIX_ID, id);
+    headers.insert(SVIX_TIMESTAMP, timestamp);
+    headers.insert(SVIX_SIGNATURE, signature);
+    Some(headers)
+}
+
+fn outcome(answer: Answer, now: Timestamp) -> Outcome {
+    let Answer { status, headers, body, .. } = answer;
+    if (200..300).contains(&status) {
+        return Outcome::Delivered { status, body };
+    }
+    let retry_after = headers.get(header::RETRY_AFTER).and_then(|value| retry_after(value, now));
+    Outcome::Refused { status, body, retry_after }
+}
+
+/// Both forms of `Retry-After` (RFC 9110 s. 10.2.3): seconds, or a date. What is neither says nothing.
+fn retry_after(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
+    let text = value.to_str().ok()?.trim();
+    match text.parse::<u64>() {
+        Ok(secs) => Some(Duration::from_secs(secs)),
+        Err(_) => Timestamp::parse_http_date(text).map(|at| at.since(now)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_comes_as_seconds_or_as_a_date() {
+        let now = Timestamp::from_millis(1_795_513_560_000);
+        let read = |text: &'static str| retry_after(&HeaderValue::from_static(text), now);
+        assert_eq!(read("120"), Some(Duration::from_secs(120)));
+        assert_eq!(read("Tue, 24 Nov 2026 09:47:00 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(read("Tue, 24 Nov 2026 09:45:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(read("soon"), None);
+        assert_eq!(read("-5"), None);
+    }
+}

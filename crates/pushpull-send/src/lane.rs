@@ -1,0 +1,276 @@
+//! A lane: takes an endpoint's deliveries one after the other, attempts each, and says what came of it.
+
+use std::{sync::Arc, time::Duration};
+
+use pushpull_domain::{
+    Delivery, DeliveryState, EndpointState, Health, Mode, RetrySchedule, Timestamp,
+    attempt::{Attempt, Outcome},
+    endpoint::{DisabledReason, HealthVerdict},
+};
+use pushpull_store::{DueOrder, Settlement};
+use tokio::time::Instant;
+
+use crate::{
+    attempt,
+    dispatcher::{Inner, Turn},
+    endpoint::{Lane, Ready},
+    outcome::{self, Verdict},
+    queue::{Job, Next, QUEUE_MAX},
+    slots::{FAST, Slot},
+};
+
+/// How long to wait when the store could not be asked.
+const STORE_WAIT: Duration = Duration::from_secs(1);
+
+/// Works until there is nothing to do, somebody else's turn has come, or the dispatcher stops.
+pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
+    loop {
+        inner.outbox.room().await;
+        if inner.stop.is_cancelled() {
+            lane.queue().abandon_lane();
+            break;
+        }
+        let Some(ready) = configuration(&inner, &lane).await else {
+            lane.queue().abandon_lane();
+            break;
+        };
+        let next = lane.queue().next();
+        match next {
+            Next::End => break,
+            Next::Look => look(&inner, &lane, &ready).await,
+            Next::Attempt(mut job) => {
+                let start = *job.start.get_or_insert_with(|| start_at(&lane, &ready));
+                if start > Instant::now() {
+                    // Waiting for its rate, it needs no place.
+                    inner.slots.give_back(slot);
+                    tokio::select! {
+                        () = tokio::time::sleep_until(start) => {}
+                        () = inner.stop.cancelled() => {}
+                    }
+                    lane.queue().put_back(*job);
+                    match again(&inner, &lane) {
+                        Some(next) => slot = next,
+                        None => return,
+                    }
+                    continue;
+                }
+                work(&inner, &lane, &ready, *job, &mut slot).await;
+                if matches!(slot, Slot::Slow) || inner.slots.contended() {
+                    inner.slots.give_back(slot);
+                    match again(&inner, &lane) {
+                        Some(next) => slot = next,
+                        None => return,
+                    }
+                }
+            }
+        }
+    }
+    inner.slots.give_back(slot);
+}
+
+/// A place for the same lane again; `None`: it waits for its turn, and goes on as another task.
+fn again(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Slot> {
+    inner.slots.take(&Arc::new(Turn { inner: Arc::clone(inner), lane: Arc::clone(lane) }))
+}
+
+/// The configuration as it is now; `None`: nothing may be brought to this endpoint.
+async fn configuration(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Arc<Ready>> {
+    if let Some(ready) = lane.ready() {
+        return Some(ready);
+    }
+    lane.begin_refresh();
+    match inner.log.app_by_no(lane.app.no).await {
+        Ok(snapshot) => lane.refresh(snapshot.as_deref()),
+        Err(error) => {
+            lane.set_stale();
+            tracing::warn!(error = &error as &dyn std::error::Error, "an endpoint could not be read");
+            inner.timers.wake_at(lane, inner.clock.now().after(STORE_WAIT));
+            None
+        }
+    }
+}
+
+/// When the next attempt may start. The places in the endpoint's and the application's rate are taken.
+fn start_at(lane: &Lane, ready: &Ready) -> Instant {
+    let now = Instant::now();
+    let by_endpoint = ready.endpoint.rate_limit.map_or(now, |limit| lane.rate.take(limit, now));
+    let by_app = ready.app_rate_limit.map_or(now, |limit| lane.app.rate.take(limit, now));
+    by_endpoint.max(by_app)
+}
+
+/// Asks the table for what is due and has no place in memory yet.
+async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
+    let now = inner.clock.now();
+    let order = if ready.endpoint.fifo {
+        DueOrder::BySeq { from: lane.first_owed() }
+    } else {
+        DueOrder::ByTime { until: now }
+    };
+    let known = lane.queue().known();
+    match inner.log.store().due(lane.no, order, known, QUEUE_MAX).await {
+        Ok(page) => {
+            let more = page.items.len() == QUEUE_MAX;
+            let jobs = page.items.into_iter().map(|due| Job::new(due.delivery, due.message));
+            if ready.endpoint.fifo {
+                looked_in_order(inner, lane, jobs.collect(), more, now);
+            } else {
+                lane.queue().looked(jobs, more);
+                if let Some(at) = page.next_due_at {
+                    inner.timers.wake_at(lane, at);
+                }
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "what is due could not be read");
+            lane.queue().looked([], false);
+            inner.timers.wake_at(lane, now.after(STORE_WAIT));
+        }
+    }
+    // There may be work for more lanes now.
+    inner.kick(lane);
+}
+
+/// In order, the first decides: if it is not due yet, everything waits for it.
+fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, jobs: Vec<Job>, more: bool, now: Timestamp) {
+    let first = jobs.first().map(|job| job.delivery);
+    if let Some(delivery) = first {
+        lane.set_first_owed(delivery.key.seq);
+    }
+    match first.map(|delivery| delivery.state) {
+        Some(DeliveryState::Owed { due_at: Some(due_at), .. }) if due_at > now => {
+            let mut queue = lane.queue();
+            queue.looked([], false);
+            queue.block();
+            drop(queue);
+            inner.timers.wake_at(lane, due_at);
+        }
+        _ => lane.queue().looked(jobs, more),
+    }
+}
+
+/// One attempt and all that follows from it.
+async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, job: Job, slot: &mut Slot) {
+    let started_at = inner.clock.now();
+    let attempt = {
+        let mut attempt = std::pin::pin!(attempt::perform(&inner.client, ready, &job, started_at));
+        if let Ok(attempt) = tokio::time::timeout(FAST, &mut attempt).await {
+            attempt
+        } else {
+            inner.slots.slow_down(slot);
+            attempt.await
+        }
+    };
+    let now = inner.clock.now();
+    let verdict = Verdict::of(&attempt.outcome);
+    let after = if verdict == Verdict::Succeeded {
+        outcome::after(&job.delivery, &attempt.outcome, &inner.schedule, now, 0.0)
+    } else {
+        let schedule = schedule(inner, ready, &job).await;
+        outcome::after(&job.delivery, &attempt.outcome, &schedule, now, inner.chance.fraction())
+    };
+    let end_to_end = (verdict == Verdict::Succeeded).then(|| now.since(job.message.created_at));
+    inner.meter.attempted(&attempt, end_to_end);
+    log(ready, &job, &attempt, &after);
+    follow(inner, lane, ready, verdict, &after, now).await;
+    lane.queue().attempted(verdict, after.state.is_settled());
+    let attempt = (verdict != Verdict::OwnFault).then(|| (attempt, Arc::clone(&ready.url)));
+    inner.outbox.put(Settlement { delivery: after, attempt }, lane);
+}
+
+/// The endpoint's own schedule, else the event type's, else the server's.
+async fn schedule(inner: &Arc<Inner>, ready: &Ready, job: &Job) -> RetrySchedule {
+    if let Some(schedule) = &ready.endpoint.retry_schedule {
+        return schedule.clone();
+    }
+    let event_type = inner.log.store().event_type(ready.environment, job.message.event_type.clone()).await;
+    match event_type {
+        Ok(event_type) => event_type.and_then(|e| e.retry_schedule).unwrap_or_else(|| inner.schedule.clone()),
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "an event type could not be read");
+            inner.schedule.clone()
+        }
+    }
+}
+
+fn log(ready: &Ready, job: &Job, attempt: &Attempt, after: &Delivery) {
+    match &attempt.outcome {
+        Outcome::Delivered { status, .. } => tracing::debug!(
+            message.id = %job.message.id, endpoint.id = %ready.endpoint.id, status,
+            duration_ms = attempt.timings.total.as_millis() as u64, "delivered"
+        ),
+        Outcome::Refused { .. } | Outcome::Failed { .. } => tracing::debug!(
+            message.id = %job.message.id, endpoint.id = %ready.endpoint.id, attempts = after.attempts,
+            class = attempt.outcome.class().map_or("", pushpull_domain::attempt::ErrorClass::as_str),
+            status = attempt.outcome.status(), next = ?after.state, "not delivered"
+        ),
+    }
+}
+
+/// What an attempt means for its endpoint: its health, and whether it is disabled.
+async fn follow(
+    inner: &Arc<Inner>,
+    lane: &Arc<Lane>,
+    ready: &Arc<Ready>,
+    verdict: Verdict,
+    after: &Delivery,
+    now: Timestamp,
+) {
+    let health = lane.health().unwrap_or_default();
+    match verdict {
+        Verdict::OwnFault => {}
+        Verdict::Succeeded if health.failing_since.is_none() => {}
+        Verdict::Succeeded => set_health(inner, lane, Health::default()).await,
+        Verdict::Gone => disable(inner, lane, ready, DisabledReason::Gone).await,
+        Verdict::Failed | Verdict::Stalled => match health.failed(now) {
+            HealthVerdict::Failing(same) if same == health => {}
+            HealthVerdict::Failing(health) => set_health(inner, lane, health).await,
+            HealthVerdict::Notify(health) => {
+                tracing::warn!(
+                    endpoint.id = %ready.endpoint.id, failing_since = ?health.failing_since,
+                    "endpoint.disabling: nothing but failures; it will be disabled in a day"
+                );
+                set_health(inner, lane, health).await;
+            }
+            HealthVerdict::Disable => disable(inner, lane, ready, DisabledReason::Failing).await,
+        },
+    }
+    if ready.endpoint.fifo && after.state == DeliveryState::Exhausted && verdict != Verdict::Gone {
+        hold(inner, lane, ready).await;
+    }
+}
+
+async fn set_health(inner: &Arc<Inner>, lane: &Arc<Lane>, health: Health) {
+    *lane.health() = Some(health);
+    if let Err(error) = inner.log.store().set_health(lane.no, health).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "an endpoint's health was not written");
+    }
+}
+
+async fn disable(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, reason: DisabledReason) {
+    match inner.log.store().disable_endpoint(lane.no, reason).await {
+        Ok(true) => tracing::warn!(endpoint.id = %ready.endpoint.id, ?reason, "endpoint.disabled"),
+        Ok(false) => {}
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, endpoint.id = %ready.endpoint.id, "not disabled");
+        }
+    }
+}
+
+/// An endpoint that keeps order does not go on past what it could not be brought.
+async fn hold(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
+    let mut endpoint = (*ready.endpoint).clone();
+    if endpoint.state != EndpointState::Enabled {
+        return;
+    }
+    endpoint.mode = Mode::Held;
+    match inner.log.store().update_endpoint(endpoint).await {
+        Ok(_) => {
+            tracing::warn!(endpoint.id = %ready.endpoint.id, "endpoint.held: its first delivery is exhausted")
+        }
+        Err(error) => {
+            // It was changed meanwhile: whoever changed it decides.
+            tracing::warn!(error = &error as &dyn std::error::Error, endpoint.id = %ready.endpoint.id, "not held");
+            lane.set_stale();
+        }
+    }
+}

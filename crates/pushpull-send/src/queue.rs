@@ -1,0 +1,333 @@
+//! The queue of one endpoint: what is in memory of what it is owed. No I/O, no clock.
+//!
+//! The table is the truth. A queue holds a bounded part of what is due now, knows which seqs are in memory in
+//! any way (queued, in flight, settled but not yet written), so that none is there twice, and whether the
+//! table may have more.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
+
+use pushpull_domain::{Delivery, Message, Seq};
+use tokio::time::Instant;
+
+use crate::outcome::Verdict;
+
+/// Most deliveries of one endpoint that are queued in memory; the rest waits in the table.
+pub(crate) const QUEUE_MAX: usize = 256;
+/// Most attempts in flight to one endpoint: 16 beat 64 by a third in fan-out, as measured.
+pub(crate) const WINDOW_MAX: usize = 16;
+/// Attempts in flight to an endpoint that has not answered well yet, or keeps us waiting.
+const WINDOW_MIN: usize = 2;
+
+/// One delivery in memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) delivery: Delivery,
+    pub(crate) message: Arc<Message>,
+    /// When it may start, once its places in the rates are taken.
+    pub(crate) start: Option<Instant>,
+}
+
+impl Job {
+    pub(crate) fn new(delivery: Delivery, message: Arc<Message>) -> Self {
+        Self { delivery, message, start: None }
+    }
+}
+
+/// What a lane is to do next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Attempt this.
+    Attempt(Box<Job>),
+    /// Look in the table; the lane that is told so is the only one.
+    Look,
+    /// End: there is nothing, or enough are at work.
+    End,
+}
+
+#[derive(Debug)]
+pub(crate) struct Queue {
+    ready: VecDeque<Job>,
+    /// Seqs in memory in any way.
+    known: HashSet<Seq>,
+    /// The table may have more that is due.
+    look: bool,
+    /// A lane is looking.
+    looking: bool,
+    /// Lanes at work or waiting for a place.
+    lanes: usize,
+    in_flight: usize,
+    window: usize,
+    /// One at a time, in order.
+    fifo: bool,
+    /// The first in order waits for its next attempt, and all others with it.
+    blocked: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            ready: VecDeque::new(),
+            known: HashSet::new(),
+            look: false,
+            looking: false,
+            lanes: 0,
+            in_flight: 0,
+            window: WINDOW_MIN,
+            fifo: false,
+            blocked: false,
+        }
+    }
+}
+
+impl Queue {
+    /// Takes in what was just committed. What has no room stays in the table.
+    pub(crate) fn offer(&mut self, job: Job) {
+        // Order is only kept if nothing is taken in ahead of what the table still has.
+        let in_order = !self.fifo || !(self.look || self.looking || self.blocked);
+        if self.ready.len() < QUEUE_MAX && in_order {
+            self.insert(job);
+        } else {
+            self.look = true;
+        }
+    }
+
+    fn insert(&mut self, job: Job) {
+        if self.known.insert(job.delivery.key.seq) {
+            self.ready.push_back(job);
+        }
+    }
+
+    /// The table may have more that is due.
+    pub(crate) fn look_again(&mut self) {
+        self.look = true;
+        self.blocked = false;
+    }
+
+    /// What is first in order is not due yet: everything waits for it.
+    pub(crate) fn block(&mut self) {
+        self.clear();
+        self.blocked = true;
+    }
+
+    /// A job that was taken is not attempted now.
+    pub(crate) fn put_back(&mut self, job: Job) {
+        self.in_flight -= 1;
+        self.ready.push_front(job);
+    }
+
+    /// Takes in what the table had. `more`: it may have more.
+    pub(crate) fn looked(&mut self, jobs: impl IntoIterator<Item = Job>, more: bool) {
+        self.looking = false;
+        self.look |= more;
+        for job in jobs {
+            self.insert(job);
+        }
+    }
+
+    /// Seqs that are in memory in any way.
+    pub(crate) fn known(&self) -> Vec<Seq> {
+        self.known.iter().copied().collect()
+    }
+
+    /// One at a time and in order from now on, or not.
+    pub(crate) fn set_fifo(&mut self, fifo: bool) {
+        self.fifo = fifo;
+    }
+
+    fn window(&self) -> usize {
+        if self.fifo { 1 } else { self.window }
+    }
+
+    /// Whether the table is to be asked now. For order, everything known must be over and written first: the
+    /// table is asked for the first that is owed, but for what is known.
+    fn may_look(&self) -> bool {
+        self.look && !self.looking && (!self.fifo || self.known.is_empty())
+    }
+
+    /// How many more lanes there is work for. They count as begun.
+    pub(crate) fn begin_lanes(&mut self) -> usize {
+        let work = self.ready.len() + usize::from(self.may_look());
+        let wanted = self.window().min(self.in_flight + work);
+        let begun = wanted.saturating_sub(self.lanes);
+        self.lanes += begun;
+        begun
+    }
+
+    /// What a lane is to do. On [`Next::End`] it has ended.
+    pub(crate) fn next(&mut self) -> Next {
+        if self.in_flight < self.window() && self.lanes <= self.window() {
+            if let Some(job) = self.ready.pop_front() {
+                self.in_flight += 1;
+                return Next::Attempt(Box::new(job));
+            }
+            if self.may_look() {
+                self.look = false;
+                self.looking = true;
+                return Next::Look;
+            }
+        }
+        self.lanes -= 1;
+        Next::End
+    }
+
+    /// An attempt is over, its outcome is not written yet. `ended`: so is the delivery.
+    pub(crate) fn attempted(&mut self, verdict: Verdict, ended: bool) {
+        self.in_flight -= 1;
+        if self.fifo && !ended {
+            self.block();
+        }
+        self.window = match verdict {
+            Verdict::Succeeded => (self.window * 2).min(WINDOW_MAX),
+            Verdict::Failed => (self.window / 2).max(WINDOW_MIN),
+            Verdict::Stalled | Verdict::Gone => WINDOW_MIN,
+            Verdict::OwnFault => self.window,
+        };
+    }
+
+    /// A lane ends before it asked for its next job.
+    pub(crate) fn abandon_lane(&mut self) {
+        self.lanes -= 1;
+    }
+
+    /// The outcome of an attempt is written: the table tells the truth about this seq again.
+    pub(crate) fn settled(&mut self, seq: Seq) {
+        self.known.remove(&seq);
+    }
+
+    /// Forgets what is queued: it stays in the table.
+    pub(crate) fn clear(&mut self) {
+        for job in self.ready.drain(..) {
+            self.known.remove(&job.delivery.key.seq);
+        }
+        self.look = false;
+    }
+
+    /// Whether nothing is in memory and nobody is at work.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.known.is_empty() && self.lanes == 0 && !self.look && !self.blocked
+    }
+
+    /// Deliveries queued and in flight.
+    pub(crate) fn len(&self) -> usize {
+        self.ready.len() + self.in_flight
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use pushpull_domain::{
+        AppNo, DeliveryKey, DeliveryState, EndpointNo, EventTypeName, MessageId, MessageKey, Payload,
+        Position, Timestamp, attempt::Trigger,
+    };
+
+    use super::*;
+
+    fn job(seq: u64) -> Job {
+        let key = MessageKey { app: AppNo(1), position: Position(seq) };
+        let at = Timestamp::from_millis(1_795_513_560_000);
+        let message = Message {
+            key,
+            id: MessageId::of(at, seq, 0),
+            created_at: at,
+            event_type: EventTypeName::new("a").unwrap(),
+            payload: Payload::Kept(Bytes::from_static(b"{}")),
+            content_type: None,
+            channels: Vec::new(),
+            tags: Vec::new(),
+            event_id: None,
+            deliver_at: None,
+            payload_expires_at: None,
+            fanout: Vec::new(),
+        };
+        let delivery = Delivery {
+            key: DeliveryKey { endpoint: EndpointNo(1), seq: Seq(seq) },
+            message: key,
+            state: DeliveryState::Owed { due_at: Some(at), trigger: Trigger::Scheduled },
+            attempts: 0,
+        };
+        Job::new(delivery, Arc::new(message))
+    }
+
+    fn attempt(queue: &mut Queue) -> u64 {
+        match queue.next() {
+            Next::Attempt(job) => job.delivery.key.seq.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_delivery_is_in_memory_at_most_once() {
+        let mut queue = Queue::default();
+        queue.offer(job(1));
+        queue.looked([job(1), job(2)], false);
+        assert_eq!(queue.begin_lanes(), 2);
+        assert_eq!((attempt(&mut queue), attempt(&mut queue)), (1, 2));
+        queue.attempted(Verdict::Succeeded, true);
+        queue.looked([job(1)], false);
+        assert!(matches!(queue.next(), Next::End), "settled in memory, not yet in the table");
+        queue.settled(Seq(1));
+        assert_eq!(queue.known(), [Seq(2)]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_looked_for_in_the_table() {
+        let mut queue = Queue::default();
+        for seq in 0..QUEUE_MAX as u64 + 1 {
+            queue.offer(job(seq));
+        }
+        assert_eq!(queue.begin_lanes(), WINDOW_MIN);
+        for _ in 0..QUEUE_MAX {
+            attempt(&mut queue);
+            queue.attempted(Verdict::Succeeded, true);
+        }
+        assert!(matches!(queue.next(), Next::Look));
+        assert!(matches!(queue.next(), Next::End), "one lane looks");
+    }
+
+    #[test]
+    fn the_window_opens_with_success_and_closes_with_stalling() {
+        let mut queue = Queue::default();
+        for seq in 0..100 {
+            queue.offer(job(seq));
+        }
+        for (verdict, window) in [
+            (Verdict::Succeeded, 4),
+            (Verdict::Succeeded, 8),
+            (Verdict::Succeeded, 16),
+            (Verdict::Succeeded, 16),
+            (Verdict::Failed, 8),
+            (Verdict::OwnFault, 8),
+            (Verdict::Stalled, 2),
+        ] {
+            queue.lanes = 1;
+            attempt(&mut queue);
+            queue.attempted(verdict, true);
+            assert_eq!(queue.window, window);
+        }
+    }
+
+    #[test]
+    fn a_fifo_queue_waits_for_its_first() {
+        let mut queue = Queue::default();
+        queue.set_fifo(true);
+        queue.offer(job(1));
+        queue.offer(job(2));
+        assert_eq!(queue.begin_lanes(), 1);
+        assert_eq!(attempt(&mut queue), 1);
+        queue.attempted(Verdict::Failed, false);
+        assert!(matches!(queue.next(), Next::End));
+        queue.offer(job(3));
+        assert_eq!(queue.begin_lanes(), 0, "blocked");
+        queue.look_again();
+        assert_eq!(queue.begin_lanes(), 0, "the failure is not written yet");
+        queue.settled(Seq(1));
+        assert_eq!(queue.begin_lanes(), 1);
+        assert!(matches!(queue.next(), Next::Look));
+        queue.looked([job(1), job(2), job(3)], false);
+        assert_eq!(attempt(&mut queue), 1);
+    }
+}
