@@ -76,11 +76,10 @@ fn exchange_io_class(error: &io::Error) -> ErrorClass {
 
 /// Whether a fault is this machine's own: no descriptor, port, memory or permission left.
 fn is_local(error: &io::Error) -> bool {
-    // The same numbers on every Unix; the standard library has no kind for these two.
+    // The same numbers on every Unix; the standard library has no kind for these.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
-    const ENOBUFS: i32 = 105;
-    matches!(error.raw_os_error(), Some(ENFILE | EMFILE | ENOBUFS))
+    matches!(error.raw_os_error(), Some(ENFILE | EMFILE))
         || matches!(
             error.kind(),
             io::ErrorKind::AddrNotAvailable
@@ -99,4 +98,30 @@ fn source_of<T: Error + 'static>(error: &dyn Error) -> Option<&T> {
         next = source.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_of_this_machine_is_not_the_receivers() {
+        // Linux: no descriptor left (process, system), no port, no memory, a local firewall.
+        for number in [24, 23, 99, 98, 12, 1, 13] {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(Fault::connect(&error).class, ErrorClass::Internal, "{error}");
+            assert_eq!(Fault::tls(&error).class, ErrorClass::Internal, "{error}");
+        }
+    }
+
+    #[test]
+    fn a_connect_that_nobody_takes_is_refused() {
+        // Linux: connection refused, no route to host, network unreachable, reset.
+        for number in [111, 113, 101, 104] {
+            let error = io::Error::from_raw_os_error(number);
+            assert_eq!(Fault::connect(&error).class, ErrorClass::ConnectRefused, "{error}");
+        }
+        let timed_out = io::Error::from_raw_os_error(110);
+        assert_eq!(Fault::connect(&timed_out).class, ErrorClass::ConnectTimeout);
+    }
 }

@@ -13,10 +13,15 @@ use std::{
 use futures_util::future::BoxFuture;
 use hickory_resolver::{
     TokioResolver,
-    config::{LookupIpStrategy, ResolveHosts},
+    config::{LookupIpStrategy, ResolveHosts, ResolverConfig, ResolverOpts},
+    net::{NetError, runtime::TokioRuntimeProvider},
     proto::rr::Name,
+    system_conf::read_system_conf,
 };
 use tokio::sync::Semaphore;
+
+#[cfg(test)]
+mod tests;
 
 /// Longest wait for one lookup: 5 s, as long as a connect may take altogether.
 pub const LOOKUP_MAX: Duration = Duration::from_secs(5);
@@ -33,6 +38,10 @@ const POSITIVE_TTL_MAX: Duration = Duration::from_mins(5);
 
 /// Longest time that "no such name" is kept: 30 s, so that a repaired name works soon.
 const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(30);
+
+/// Queries that wait on one TCP connection to a name server: 1,024. Beyond that a lookup fails, which the
+/// default of 32 would do to endpoints that are merely due together.
+const TCP_QUERIES_MAX: usize = 1_024;
 
 /// Why a name has no address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,7 +87,7 @@ impl Dns {
     /// Asks the name servers of `/etc/resolv.conf` and keeps answers for their TTL. Where that file is
     /// missing or cannot be read, as [`Self::system`].
     pub fn new() -> Self {
-        let direct = match direct_resolver() {
+        let direct = match system_resolver() {
             Ok(resolver) => Some(resolver),
             Err(error) => {
                 tracing::warn!(%error, "no usable resolver configuration; names are looked up by the system");
@@ -141,15 +150,21 @@ impl Resolve for Dns {
     }
 }
 
-fn direct_resolver() -> Result<TokioResolver, hickory_resolver::net::NetError> {
-    let mut builder = TokioResolver::builder_tokio()?;
-    let options = builder.options_mut();
+fn system_resolver() -> Result<TokioResolver, NetError> {
+    let (config, options) = read_system_conf()?;
+    direct_resolver(config, options)
+}
+
+fn direct_resolver(config: ResolverConfig, mut options: ResolverOpts) -> Result<TokioResolver, NetError> {
     // Both families: all addresses are judged, and a host without IPv4 is still reached.
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.use_hosts_file = ResolveHosts::Always;
     options.cache_size = CACHE_NAMES_MAX;
     options.positive_max_ttl = Some(POSITIVE_TTL_MAX);
     options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
+    options.max_active_requests = TCP_QUERIES_MAX;
+    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    *builder.options_mut() = options;
     builder.build()
 }
 

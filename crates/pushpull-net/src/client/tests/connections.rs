@@ -192,3 +192,25 @@ async fn a_dropped_request_drops_its_connection() {
     post(&client, &target).await.unwrap();
     assert_eq!(receiver.connections(), 2);
 }
+
+/// The promise of the link module: a wake-up for the answer, and none between tasks. A body costs one more,
+/// by which hyper's body asks its connection for the next piece; the request after it gets to see that.
+#[tokio::test]
+async fn a_request_over_a_kept_connection_is_polled_twice() {
+    for (answer, polls_max) in [("HTTP/1.1 204 No Content\r\n\r\n", 2), (OK, 3)] {
+        let receiver = Receiver::saying(answer).await;
+        let (client, target) = (client(), receiver.target());
+        post(&client, &target).await.unwrap();
+        for _ in 0..5 {
+            let mut request = std::pin::pin!(post(&client, &target));
+            let mut polls = 0;
+            std::future::poll_fn(|cx| {
+                polls += 1;
+                request.as_mut().poll(cx)
+            })
+            .await
+            .unwrap();
+            assert!(polls <= polls_max, "{polls} for {answer:?}");
+        }
+    }
+}
