@@ -265,7 +265,7 @@ async fn hold(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
     endpoint.mode = Mode::Held;
     match inner.log.store().update_endpoint(endpoint).await {
         Ok(_) => {
-            tracing::warn!(endpoint.id = %ready.endpoint.id, "endpoint.held: its first delivery is exhausted")
+            tracing::warn!(endpoint.id = %ready.endpoint.id, "endpoint.held: its first delivery is exhausted");
         }
         Err(error) => {
             // It was changed meanwhile: whoever changed it decides.

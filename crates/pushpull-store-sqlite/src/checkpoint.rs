@@ -54,7 +54,7 @@ impl Checkpointer {
                         Ok(pages) if pages > LOG_PAGES_MAX => seen.finish.store(true, Ordering::Relaxed),
                         Ok(_) => {}
                         Err(error) => {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint")
+                            tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
                         }
                     }
                 }

@@ -1,0 +1,128 @@
+//! A real store in a directory of its own, and what to put into it.
+
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use pushpull_domain::{
+    App, AppNo, AppSnapshot, Clock, Endpoint, EndpointId, EndpointNo, EndpointState, Environment,
+    EnvironmentId, EnvironmentNo, EventTypeName, Filter, Health, Mode, NewMessage, Secrets, SeededChance,
+    Timestamp,
+    seal::MasterKey,
+    signature::{Secret, SignatureType},
+};
+use pushpull_store::{Log, NewApp, Ref, Store};
+use pushpull_store_sqlite::{Options, Sqlite};
+use tempfile::TempDir;
+
+/// A store, its log, and an environment in it.
+pub struct TestStore {
+    /// Where its file is; removed when this is dropped.
+    pub dir: TempDir,
+    /// The store itself.
+    pub sqlite: Arc<Sqlite>,
+    /// The log over it.
+    pub log: Arc<Log>,
+    /// An environment.
+    pub environment: Environment,
+    /// What the store reported as fatal.
+    pub fatal: Arc<Mutex<Vec<String>>>,
+}
+
+impl TestStore {
+    /// A new, empty store that goes by this clock.
+    pub async fn open(clock: Arc<dyn Clock>) -> Self {
+        Self::open_in(tempfile::tempdir().expect("a temporary directory"), clock).await
+    }
+
+    /// The store in a directory, made if there is none.
+    pub async fn open_in(dir: TempDir, clock: Arc<dyn Clock>) -> Self {
+        let fatal = Arc::new(Mutex::new(Vec::new()));
+        let reported = Arc::clone(&fatal);
+        let options = Options {
+            dir: dir.path().to_owned(),
+            clock,
+            chance: Arc::new(SeededChance::new(7)),
+            master_key: MasterKey::new([7; 32]),
+            older_master_keys: Vec::new(),
+            on_fatal: Box::new(move |error| reported.lock().expect("not poisoned").push(error.to_string())),
+        };
+        let sqlite = Arc::new(Sqlite::open(options).expect("a new store opens"));
+        let log = Arc::new(Log::new(Arc::clone(&sqlite) as Arc<dyn Store>));
+        let id = EnvironmentId::new(Timestamp::from_millis(1_795_513_560_000), [1; 15]);
+        let environment = log.store().ensure_environment(id, "test").await.expect("an environment");
+        Self { dir, sqlite, log, environment, fatal }
+    }
+
+    /// A new application, named by its uid.
+    pub async fn app(&self, uid: &str) -> App {
+        let new = new_app(self.environment.no, uid);
+        self.log.store().create_app(new).await.expect("an application")
+    }
+
+    /// A new endpoint of an application.
+    pub async fn endpoint(&self, app: &App, url: &str, change: impl FnOnce(&mut Endpoint)) -> Arc<Endpoint> {
+        let mut endpoint = new_endpoint(app.no, url);
+        change(&mut endpoint);
+        self.log.store().create_endpoint(endpoint).await.expect("an endpoint")
+    }
+
+    /// An application as it is now.
+    pub async fn snapshot(&self, app: &App) -> Arc<AppSnapshot> {
+        let name = Ref::Id(app.id);
+        self.log
+            .app(self.environment.no, &name)
+            .await
+            .expect("the store answers")
+            .expect("the application exists")
+    }
+}
+
+/// A new application, named by its uid.
+pub fn new_app(environment: EnvironmentNo, uid: &str) -> NewApp {
+    NewApp {
+        environment,
+        uid: Some(uid.parse().expect("a uid")),
+        name: uid.to_owned(),
+        rate_limit: None,
+        metadata: pushpull_domain::Metadata::new(),
+    }
+}
+
+/// A new endpoint that wants everything.
+pub fn new_endpoint(app: AppNo, url: &str) -> Endpoint {
+    let at = Timestamp::default();
+    Endpoint {
+        no: EndpointNo(0),
+        id: EndpointId::new(at, [0; 15]),
+        app,
+        uid: None,
+        url: url.to_owned(),
+        description: String::new(),
+        filter: Filter::default(),
+        mode: Mode::Push,
+        state: EndpointState::Enabled,
+        health: Health::default(),
+        rate_limit: None,
+        retry_schedule: None,
+        fifo: false,
+        headers: std::collections::BTreeMap::new(),
+        secrets: Secrets::new(Secret::generate(SignatureType::Hmac256, &SeededChance::new(3))),
+        metadata: pushpull_domain::Metadata::new(),
+        created_at: at,
+        updated_at: at,
+    }
+}
+
+/// A new message of type `test.event`.
+pub fn new_message(payload: &str) -> NewMessage {
+    NewMessage {
+        event_type: EventTypeName::new("test.event").expect("a name"),
+        payload: Bytes::copy_from_slice(payload.as_bytes()),
+        content_type: None,
+        channels: Vec::new(),
+        tags: Vec::new(),
+        event_id: None,
+        deliver_at: None,
+        payload_expires_at: None,
+    }
+}
