@@ -24,6 +24,8 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // What this program writes holds keys or payloads: its files are this user's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match commands::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

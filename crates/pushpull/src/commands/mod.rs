@@ -1,8 +1,13 @@
 //! What can be asked of the program: one file a command.
 
+mod backup;
+mod call;
+mod config;
+mod doctor;
+mod key;
 mod serve;
 
-use std::process::ExitCode;
+use std::{io::Write, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -19,6 +24,11 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Key(key::Key),
+    Config(config::Config),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
+    Doctor(doctor::Doctor),
 }
 
 impl Cli {
@@ -26,6 +36,11 @@ impl Cli {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Key(key) => key.run(),
+            Command::Config(config) => config.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
+            Command::Doctor(doctor) => doctor.run(),
         }
     }
 }
@@ -33,4 +48,19 @@ impl Cli {
 /// Threads for everything asynchronous.
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
+}
+
+/// Prints rows in columns that are as wide as their widest cell.
+fn print_table<const N: usize>(
+    out: &mut impl Write,
+    rows: impl Iterator<Item = [String; N]>,
+) -> std::io::Result<()> {
+    let rows: Vec<[String; N]> = rows.collect();
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    for row in &rows {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
+        writeln!(out, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+    }
+    Ok(())
 }
