@@ -128,7 +128,7 @@ fn used<'a>(
     node: &'a Node,
     metadata: &'a Metadata,
 ) -> impl Iterator<Item = &'a PackageId> {
-    let active: Vec<&str> = node.features.iter().map(|feature| feature.as_ref()).collect();
+    let active: Vec<&str> = node.features.iter().map(AsRef::as_ref).collect();
     node.deps.iter().map(|dependency| &dependency.pkg).filter(move |id| {
         let name = &metadata[*id].name;
         package.dependencies.iter().filter(|dependency| *name == dependency.name).any(|dependency| {
