@@ -59,6 +59,11 @@ impl Graph {
         Self::of(&metadata)
     }
 
+    /// Whether a crate names another in its manifest.
+    pub(crate) fn uses(&self, user: &str, used: &str) -> bool {
+        self.packages.iter().any(|package| package.name == used && package.used_by.contains(user))
+    }
+
     fn of(metadata: &Metadata) -> anyhow::Result<Self> {
         let resolve = metadata.resolve.as_ref().context("`cargo metadata` resolved nothing")?;
         let nodes: HashMap<&PackageId, &Node> = resolve.nodes.iter().map(|node| (&node.id, node)).collect();

@@ -20,7 +20,7 @@ pub(crate) fn run() -> anyhow::Result<Vec<String>> {
 
     let mut findings = arrows::check(&graph.members);
     findings.extend(pages::crates(&graph.members, &read("ARCHITECTURE.md")?));
-    findings.extend(pages::dependencies(&read("Cargo.toml")?, &read("DESIGN.md")?)?);
+    findings.extend(pages::dependencies(&read("Cargo.toml")?, &read("DESIGN.md")?, &graph)?);
     findings.extend(rules.bans(&graph.packages));
     findings.extend(rules.licences(&graph.packages)?);
     findings.extend(sources::check(&graph.root, &graph.members)?);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context;
 use serde::Deserialize;
 
-use crate::graph::Member;
+use crate::graph::{Graph, Member};
 
 /// Folder = crate name, each crate says what it is, and the codemap has a row for each and for no other.
 pub(crate) fn crates(members: &[Member], architecture: &str) -> Vec<String> {
@@ -39,8 +39,8 @@ struct Workspace {
     dependencies: BTreeMap<String, toml::Value>,
 }
 
-/// Each dependency of others has a row that says why, and each row a dependency.
-pub(crate) fn dependencies(manifest: &str, design: &str) -> anyhow::Result<Vec<String>> {
+/// Each dependency on others has a row that says why and a crate that uses it, and each row a dependency.
+pub(crate) fn dependencies(manifest: &str, design: &str, graph: &Graph) -> anyhow::Result<Vec<String>> {
     let manifest: Manifest = toml::from_str(manifest).context("parse Cargo.toml")?;
     let is_ours = |value: &toml::Value| value.get("path").is_some();
     let named: BTreeSet<&str> = manifest
@@ -53,9 +53,13 @@ pub(crate) fn dependencies(manifest: &str, design: &str) -> anyhow::Result<Vec<S
     let rows = rows(design, "## Dependencies");
     let without_row =
         named.difference(&rows).map(|name| format!("{name}: has no row in DESIGN.md, \"Dependencies\""));
-    let without_use =
+    let without_dependency =
         rows.difference(&named).map(|name| format!("DESIGN.md, \"Dependencies\": nothing needs {name}"));
-    Ok(without_row.chain(without_use).collect())
+    let without_use = named
+        .iter()
+        .filter(|name| !graph.members.iter().any(|member| graph.uses(&member.name, name)))
+        .map(|name| format!("{name}: stands in [workspace.dependencies], and no crate uses it"));
+    Ok(without_row.chain(without_dependency).chain(without_use).collect())
 }
 
 /// The names that a section's tables have in their first column, as `code`.
@@ -72,6 +76,7 @@ fn rows<'a>(page: &'a str, heading: &str) -> BTreeSet<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::graph::Package;
 
     const PAGE: &str = "# Page\n\n| `before` | x |\n\n## Codemap\n\n| crate | what |\n|---|---|\n\
                         | `pushpull-net` | the way out |\n### More\n| `xtask` | checks |\n\n## Next\n| `after` | x |\n";
@@ -113,13 +118,33 @@ mod tests {
     fn dependencies_and_their_rows_are_compared_both_ways() {
         let manifest =
             "[workspace.dependencies]\nours = { path = \"crates/ours\" }\nbytes = \"1\"\nurl = \"2\"\n";
+        let used = |name: &str| Package {
+            name: name.into(),
+            used_by: ["pushpull-net".to_owned()].into(),
+            ..Package::default()
+        };
+        let graph = Graph {
+            members: vec![member("pushpull-net", "crates/pushpull-net")],
+            packages: vec![used("bytes"), used("url")],
+            ..Graph::default()
+        };
         let design = "## Dependencies\n\n| `bytes` | payloads |\n| `time` | once |\n";
         assert_eq!(
-            dependencies(manifest, design).unwrap(),
+            dependencies(manifest, design, &graph).unwrap(),
             [
                 "url: has no row in DESIGN.md, \"Dependencies\"",
                 "DESIGN.md, \"Dependencies\": nothing needs time",
             ]
+        );
+    }
+
+    #[test]
+    fn a_dependency_that_no_crate_uses_is_told() {
+        let manifest = "[workspace.dependencies]\nurl = \"2\"\n";
+        let design = "## Dependencies\n\n| `url` | addresses |\n";
+        assert_eq!(
+            dependencies(manifest, design, &Graph::default()).unwrap(),
+            ["url: stands in [workspace.dependencies], and no crate uses it"]
         );
     }
 }
