@@ -1,12 +1,31 @@
 //! The HTTP API: every route in one table, one file a resource, one place where an error becomes an answer.
 //!
-//! Absent on purpose: any driver, listening, TLS. What is here is an [`axum::Router`]; the binary serves it.
+//! It is the Svix API, v1, with additions in the same style. Absent on purpose: any driver, listening, TLS.
+//! What is here is an [`axum::Router`]; the binary serves it.
+
+mod auth;
+mod extract;
+mod idempotency;
+pub mod models;
+pub mod openapi;
+mod paging;
+mod path;
+pub mod problem;
+mod route;
+pub mod routes;
+mod state;
 
 use std::sync::Arc;
 
-use pushpull_domain::{Chance, Clock, seal::MasterKey, signature::SignatureType};
+use axum::{Json, Router, routing::get};
+use pushpull_domain::{Chance, Clock, signature::SignatureType};
 use pushpull_net::Policy;
 use pushpull_store::Log;
+
+use crate::{problem::Problem, state::Api};
+
+/// How often a change is tried again because somebody else changed the same thing at the same time.
+const EDIT_TRIES: usize = 10;
 
 /// What the API is made of.
 pub struct Parts {
@@ -22,16 +41,29 @@ pub struct Parts {
     pub signature_type: SignatureType,
     /// Longest payload of a message, in bytes.
     pub payload_max: usize,
-    /// What application tokens are signed with, when there is no `jwt_secret`.
-    pub master_key: MasterKey,
     /// What a Svix server's tokens were signed with (HS256); `None`: they are not taken.
     pub jwt_secret: Option<Box<[u8]>>,
     /// Where this server is reached from outside, without a slash at its end.
     pub public_url: String,
+    /// The program's version, for the `OpenAPI` document.
+    pub version: &'static str,
 }
 
 /// All routes.
-pub fn router(parts: Parts) -> axum::Router {
-    let _ = parts;
-    axum::Router::new()
+pub fn router(parts: Parts) -> Router {
+    let document = Json(openapi::document(parts.version));
+    let api = Api::new(parts);
+    let mut v1 = Router::new();
+    for route in routes::all() {
+        let path = route.path.clone();
+        v1 = v1.route(&path, route.into_handler(&api));
+    }
+    let show = get(move || std::future::ready(document.clone()));
+    Router::new()
+        .route("/openapi.json", show.clone())
+        .route("/api/v1/openapi.json", show)
+        .nest("/api/v1", v1)
+        .fallback(async || Problem::NoRoute)
+        .method_not_allowed_fallback(async || Problem::NoMethod)
+        .with_state(api)
 }

@@ -102,8 +102,8 @@ mod tests {
     fn retry_after_comes_as_seconds_or_as_a_date() {
         let now = Timestamp::from_millis(1_795_513_560_000);
         let read = |text: &'static str| retry_after(&HeaderValue::from_static(text), now);
-        assert_eq!(read("120"), Some(Duration::from_secs(120)));
-        assert_eq!(read("Tue, 24 Nov 2026 09:47:00 GMT"), Some(Duration::from_secs(60)));
+        assert_eq!(read("120"), Some(Duration::from_mins(2)));
+        assert_eq!(read("Tue, 24 Nov 2026 09:47:00 GMT"), Some(Duration::from_mins(1)));
         assert_eq!(read("Tue, 24 Nov 2026 09:45:00 GMT"), Some(Duration::ZERO));
         assert_eq!(read("soon"), None);
         assert_eq!(read("-5"), None);

@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn what_has_no_room_is_looked_for_in_the_table() {
         let mut queue = Queue::default();
-        for seq in 0..QUEUE_MAX as u64 + 1 {
+        for seq in 0..=QUEUE_MAX as u64 {
             queue.offer(job(seq));
         }
         assert_eq!(queue.begin_lanes(), WINDOW_MIN);

@@ -46,7 +46,7 @@ mod tests {
         let rate = Rate::default();
         let start = Instant::now();
         rate.take(10, start);
-        let later = start + Duration::from_secs(60);
+        let later = start + Duration::from_mins(1);
         let starts: Vec<_> = (0..5).map(|_| rate.take(10, later) - later).collect();
         assert_eq!(starts[1], Duration::from_millis(100));
         assert_eq!(starts[4], Duration::from_millis(400));

@@ -95,6 +95,7 @@ impl<W: Waiter> Slots<W> {
     }
 
     /// Gives a place back.
+    #[expect(clippy::needless_pass_by_value, reason = "a place that is given back is gone")]
     pub(crate) fn give_back(&self, slot: Slot) {
         match slot {
             Slot::Slow => {

@@ -355,6 +355,10 @@ fn run_job(tx: &mut Tx<'_>, job: &mut dyn Job) -> Result<(), rusqlite::Error> {
 }
 
 /// Takes what waits already and, under load, what comes within [`GATHER`].
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the time in which a thread waits for its channel is the thread's own"
+)]
 fn gather(queue: &Receiver<Command>, batch: &mut VecDeque<Command>, loaded: bool) {
     if loaded {
         let deadline = std::time::Instant::now() + GATHER;

@@ -12,8 +12,8 @@ pub mod upkeep;
 
 pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, Ref};
 pub use deliveries::{
-    AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint, Recovery,
-    RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
+    AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint,
+    Recovery, RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
 };
 pub use error::{Error, WriteError};
 pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};

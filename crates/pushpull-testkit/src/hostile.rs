@@ -89,6 +89,7 @@ impl Drop for Hostile {
 
 impl Hostile {
     /// Starts on loopback.
+    #[expect(clippy::disallowed_methods, reason = "aborted when this is dropped")]
     pub async fn start(trick: Trick) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");

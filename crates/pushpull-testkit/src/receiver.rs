@@ -114,6 +114,7 @@ impl Receiver {
     }
 
     /// The same at an address of the test's choice.
+    #[expect(clippy::disallowed_methods, reason = "aborted when this is dropped")]
     pub async fn start_at(
         addr: SocketAddr,
         answer: impl Fn(&Received) -> Reply + Send + Sync + 'static,

@@ -153,20 +153,18 @@ fn write_secret(path: &Path, secret: &str) -> Result<()> {
 pub(crate) fn open_store(
     place: &Place,
     on_fatal: impl Fn(&Error) + Send + Sync + 'static,
-) -> Result<(Sqlite, MasterKey)> {
+) -> Result<Sqlite> {
     let mut keys = master_keys(place)?;
     let master_key = keys.remove(0);
     let options = Options {
         dir: place.data.clone(),
         clock: Arc::new(SystemClock),
         chance: Arc::new(SystemChance),
-        master_key: master_key.clone(),
+        master_key,
         older_master_keys: keys,
         on_fatal: Box::new(on_fatal),
     };
-    let store =
-        Sqlite::open(options).with_context(|| format!("open the store in {}", place.data.display()))?;
-    Ok((store, master_key))
+    Sqlite::open(options).with_context(|| format!("open the store in {}", place.data.display()))
 }
 
 /// The same for a command that needs a store to be there, and may run beside a server. Blocks.
@@ -178,7 +176,7 @@ pub(crate) fn open_existing(place: &Place) -> Result<Sqlite> {
         place.data.display()
     );
     // A failed write of a command is told to who gave it; there is nothing else to end.
-    open_store(place, |_| {}).map(|(store, _)| store)
+    open_store(place, |_| {})
 }
 
 /// The file of the store.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use http::HeaderValue;
-use pushpull_domain::{Chance, Clock, Environment, seal::MasterKey};
+use pushpull_domain::{Chance, Clock, Environment};
 use pushpull_net::Client;
 use pushpull_send::Dispatcher;
 use pushpull_store::{Error, Log, MessageLog as _, Store, Upkeep as _};
@@ -48,7 +48,7 @@ impl Server {
         let front = Front::bind(config.listen, tls, &config.trusted_proxies)?;
         let place = config.place.clone();
         let opened = tokio::task::spawn_blocking(move || datadir::open_store(&place, end_process)).await;
-        let (store, master_key) = opened.context("open the store")??;
+        let store = opened.context("open the store")??;
         let store = Arc::new(store);
         let log = Arc::new(Log::new(Arc::clone(&store) as Arc<dyn Store>));
         let environment = keys::first_environment(&**log.store()).await?;
@@ -58,8 +58,7 @@ impl Server {
         let url = front.url();
         let metrics = Arc::new(Metrics::new());
         store.listen(Arc::clone(&metrics) as _);
-        let router =
-            router(config, &log, master_key, &url).merge(metrics_page(config, &log, &metrics, &environment));
+        let router = router(config, &log, &url).merge(metrics_page(config, &log, &metrics, &environment));
         let dispatcher = Arc::new(dispatcher(config, &log, metrics)?);
         let upkeep = Upkeep::start(Arc::clone(log.store()), Arc::clone(&dispatcher), config.retention);
         let listening = front.open(router);
@@ -94,7 +93,7 @@ fn end_process(error: &Error) {
     std::process::exit(1);
 }
 
-fn router(config: &Config, log: &Arc<Log>, master_key: MasterKey, url: &str) -> axum::Router {
+fn router(config: &Config, log: &Arc<Log>, url: &str) -> axum::Router {
     let public_url = config.public_url.as_ref().map_or(url, |url| url.as_str());
     pushpull_api::router(pushpull_api::Parts {
         log: Arc::clone(log),
@@ -103,9 +102,9 @@ fn router(config: &Config, log: &Arc<Log>, master_key: MasterKey, url: &str) -> 
         policy: config.policy.clone(),
         signature_type: config.signature_type,
         payload_max: config.payload_max,
-        master_key,
         jwt_secret: config.jwt_secret.as_ref().map(|secret| secret.0.clone()),
         public_url: public_url.trim_end_matches('/').to_owned(),
+        version: env!("CARGO_PKG_VERSION"),
     })
 }
 

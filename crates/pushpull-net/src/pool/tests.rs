@@ -34,6 +34,7 @@ async fn all_permits(pool: &Arc<Pool<Number>>, origin: &Arc<str>) -> Vec<Permit<
 }
 
 /// Starts waiting, and returns once the request stands in the queue.
+#[expect(clippy::disallowed_methods, reason = "the caller gets the handle")]
 async fn wait_in_queue(pool: &Arc<Pool<Number>>, origin: &Arc<str>, want: Want) -> JoinHandle<Turn<Number>> {
     let queue_length = |pool: &Pool<Number>| pool.lock().origins[origin].waiting.len();
     let before = queue_length(pool);

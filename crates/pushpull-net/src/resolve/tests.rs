@@ -25,6 +25,7 @@ enum Script {
     Silence,
 }
 
+#[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
 async fn server(script: Script) -> Server {
     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();

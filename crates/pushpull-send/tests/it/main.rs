@@ -1,4 +1,8 @@
 //! The dispatcher against real receivers, over a real store.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
+)]
 
 mod delivery;
 mod hostile;

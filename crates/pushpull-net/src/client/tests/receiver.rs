@@ -32,6 +32,7 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// Listens on 127.0.0.1. The script gets the number of the connection, from 0, and the connection.
+    #[expect(clippy::disallowed_methods, reason = "they end with the test's runtime")]
     pub(super) async fn start<F>(script: impl Fn(usize, Peer<TcpStream>) -> F + Send + 'static) -> Self
     where
         F: Future<Output = ()> + Send + 'static,

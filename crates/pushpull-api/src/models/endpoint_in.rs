@@ -1,0 +1,267 @@
+//! Endpoints as they are asked for: created, or replaced as a whole.
+
+use pushpull_domain::{
+    AppNo, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter, Health,
+    Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid, chance,
+    endpoint::{CustomHeaders, DisabledReason},
+    signature::{Secret, SignatureType},
+};
+use pushpull_net::{Policy, Target};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+use super::custom_headers;
+use crate::problem::Problem;
+
+/// Most channels of an endpoint, or of a message.
+pub const CHANNELS_MAX: usize = 10;
+/// Most event types that an endpoint names. One that wants more wants all.
+pub const EVENT_TYPES_MAX: usize = 1_000;
+
+/// A new endpoint, or what is to replace one. Both generations of names are taken.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointIn {
+    /// Where webhooks go.
+    #[schemars(extend("format" = "uri"), length(min = 1, max = 65_536))]
+    pub url: String,
+    /// For people.
+    pub description: Option<String>,
+    /// The user's own name for it, unique in the application.
+    #[schemars(with = "Option<String>", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(min = 1, max = 256))]
+    pub uid: Option<Uid>,
+    /// Whether it takes no messages.
+    pub disabled: Option<bool>,
+    /// Only these event types; `null`: all.
+    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    pub event_types: Option<Vec<EventTypeName>>,
+    /// The older name of `eventTypes`.
+    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    pub filter_types: Option<Vec<EventTypeName>>,
+    /// Only messages in one of these channels; `null`: all.
+    #[schemars(with = "Option<Vec<String>>", length(min = 1, max = 10))]
+    pub channels: Option<Vec<Channel>>,
+    /// Most deliveries a second; `null`: no limit.
+    #[schemars(range(min = 1))]
+    pub throttle_rate: Option<u16>,
+    /// The older name of `throttleRate`.
+    #[schemars(range(min = 1))]
+    pub rate_limit: Option<u16>,
+    /// Free pairs of text.
+    pub metadata: Option<Metadata>,
+    /// Custom headers. When an endpoint is replaced: absent keeps those it has.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// The signing secret; one is made if none is given. When an endpoint is replaced, it cannot be changed.
+    pub secret: Option<String>,
+    /// Who moves along its deliveries. Only `push` for now.
+    #[schemars(with = "Option<String>")]
+    pub mode: Option<Mode>,
+    /// Its own waits between attempts, in seconds; `null`: the event type's, else the server's.
+    #[schemars(with = "Option<Vec<f64>>")]
+    pub retry_schedule: Option<RetrySchedule>,
+    /// One at a time, in order.
+    pub fifo: Option<bool>,
+}
+
+/// What is asked of an endpoint, checked.
+pub(crate) struct EndpointSettings {
+    uid: Option<Uid>,
+    url: String,
+    description: String,
+    disabled: bool,
+    filter: Filter,
+    rate_limit: Option<u16>,
+    metadata: Metadata,
+    headers: Option<CustomHeaders>,
+    secret: Option<Secret>,
+    mode: Mode,
+    retry_schedule: Option<RetrySchedule>,
+    fifo: bool,
+}
+
+impl EndpointIn {
+    /// Checks everything. `policy` says which URLs may be called.
+    pub(crate) fn check(self, policy: &Policy) -> Result<EndpointSettings, Problem> {
+        check_url(&self.url, policy)?;
+        let event_types = either(("eventTypes", self.event_types), ("filterTypes", self.filter_types))?;
+        let rate_limit = either(("throttleRate", self.throttle_rate), ("rateLimit", self.rate_limit))?;
+        Ok(EndpointSettings {
+            uid: self.uid,
+            url: self.url,
+            description: self.description.unwrap_or_default(),
+            disabled: self.disabled.unwrap_or_default(),
+            filter: Filter {
+                event_types: check_event_types(event_types)?,
+                channels: check_list("channels", self.channels, CHANNELS_MAX)?,
+            },
+            rate_limit: check_rate(rate_limit)?,
+            metadata: self.metadata.unwrap_or_default(),
+            headers: self.headers.map(|headers| check_headers(&headers)).transpose()?,
+            secret: self.secret.map(|text| check_secret("secret", &text)).transpose()?,
+            mode: check_mode(self.mode.unwrap_or_default())?,
+            retry_schedule: self.retry_schedule,
+            fifo: self.fifo.unwrap_or_default(),
+        })
+    }
+}
+
+impl EndpointSettings {
+    /// A new endpoint; the store gives it its number, id and times.
+    pub(crate) fn create(
+        mut self,
+        app: AppNo,
+        now: Timestamp,
+        kind: SignatureType,
+        source: &dyn Chance,
+    ) -> Endpoint {
+        let secret = self.secret.take().unwrap_or_else(|| Secret::generate(kind, source));
+        let mut endpoint = Endpoint {
+            no: EndpointNo(0),
+            id: EndpointId::new(now, chance::bytes(source)),
+            app,
+            uid: None,
+            url: String::new(),
+            description: String::new(),
+            filter: Filter::default(),
+            mode: Mode::Push,
+            state: EndpointState::Enabled,
+            health: Health::default(),
+            rate_limit: None,
+            retry_schedule: None,
+            fifo: false,
+            headers: CustomHeaders::new(),
+            secrets: Secrets::new(secret),
+            metadata: Metadata::new(),
+            created_at: now,
+            updated_at: now,
+        };
+        self.write_to(&mut endpoint, now);
+        endpoint
+    }
+
+    /// Replaces what an endpoint was told before, but for what is not given: its secret and headers.
+    pub(crate) fn replace(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
+        if self.secret.as_ref().is_some_and(|secret| *secret != endpoint.secrets.current) {
+            return Err(invalid("secret", "the secret of an endpoint is changed with secret/rotate"));
+        }
+        self.write_to(endpoint, now);
+        Ok(())
+    }
+
+    fn write_to(&self, endpoint: &mut Endpoint, now: Timestamp) {
+        endpoint.uid.clone_from(&self.uid);
+        endpoint.url.clone_from(&self.url);
+        endpoint.description.clone_from(&self.description);
+        set_disabled(endpoint, self.disabled, now);
+        endpoint.filter.clone_from(&self.filter);
+        endpoint.rate_limit = self.rate_limit;
+        endpoint.metadata.clone_from(&self.metadata);
+        if let Some(headers) = &self.headers {
+            endpoint.headers.clone_from(headers);
+        }
+        endpoint.mode = self.mode;
+        endpoint.retry_schedule.clone_from(&self.retry_schedule);
+        endpoint.fifo = self.fifo;
+    }
+
+    /// Gives it a uid if it was not given one: what it was called by in the path.
+    pub(crate) fn or_uid(mut self, uid: Option<Uid>) -> Self {
+        self.uid = self.uid.or(uid);
+        self
+    }
+}
+
+/// Disables or enables an endpoint. One that is disabled already keeps since when and why.
+pub(crate) fn set_disabled(endpoint: &mut Endpoint, disabled: bool, now: Timestamp) {
+    if !disabled {
+        endpoint.state = EndpointState::Enabled;
+    } else if endpoint.is_enabled() {
+        endpoint.state = EndpointState::Disabled { at: now, reason: DisabledReason::Owner };
+    }
+}
+
+/// Takes a field under either of its names. Both are taken too, if they say the same: a client may write
+/// back what it was answered.
+pub(crate) fn either<T: PartialEq>(
+    (_, new): (&str, Option<T>),
+    (old_name, old): (&str, Option<T>),
+) -> Result<Option<T>, Problem> {
+    match (new, old) {
+        (Some(new), Some(old)) if new != old => {
+            Err(invalid(old_name, "this is another name of a field that is given too, with another value"))
+        }
+        (new, old) => Ok(new.or(old)),
+    }
+}
+
+pub(crate) fn check_url(url: &str, policy: &Policy) -> Result<(), Problem> {
+    Target::parse(url)
+        .and_then(|target| policy.check_target_at_save(&target))
+        .map_err(|error| invalid("url", error))
+}
+
+pub(crate) fn check_event_types(
+    list: Option<Vec<EventTypeName>>,
+) -> Result<Option<Vec<EventTypeName>>, Problem> {
+    check_list("eventTypes", list, EVENT_TYPES_MAX)
+}
+
+/// A list that restricts: an empty one would let nothing pass.
+pub(crate) fn check_list<T: Ord>(
+    field: &str,
+    list: Option<Vec<T>>,
+    max: usize,
+) -> Result<Option<Vec<T>>, Problem> {
+    let Some(items) = list else { return Ok(None) };
+    if items.is_empty() {
+        return Err(invalid(field, "must have at least one item; leave it out for all"));
+    }
+    check_unique(field, &items, max)?;
+    Ok(Some(items))
+}
+
+/// No item twice, and not too many.
+pub(crate) fn check_unique<T: Ord>(field: &str, items: &[T], max: usize) -> Result<(), Problem> {
+    if items.len() > max {
+        return Err(invalid(field, format!("must have at most {max} items")));
+    }
+    let mut sorted: Vec<_> = items.iter().collect();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(invalid(field, "must not have an item twice"));
+    }
+    Ok(())
+}
+
+pub(crate) fn check_rate(rate: Option<u16>) -> Result<Option<u16>, Problem> {
+    match rate {
+        Some(0) => Err(invalid("throttleRate", "must be at least 1; leave it out for no limit")),
+        rate => Ok(rate),
+    }
+}
+
+pub(crate) fn check_mode(mode: Mode) -> Result<Mode, Problem> {
+    match mode {
+        Mode::Push => Ok(mode),
+        Mode::Pull => Err(invalid("mode", "`pull` is not supported yet")),
+        Mode::Held => Err(invalid("mode", "`held` is not supported yet")),
+    }
+}
+
+pub(crate) fn check_secret(field: &str, text: &str) -> Result<Secret, Problem> {
+    Secret::parse(text).map_err(|error| invalid(field, error))
+}
+
+/// Checks a whole set of custom headers.
+pub(crate) fn check_headers(headers: &BTreeMap<String, String>) -> Result<CustomHeaders, Problem> {
+    custom_headers::parse(headers).map_err(|(name, error)| header_problem(&name, error))
+}
+
+pub(crate) fn header_problem(name: &str, error: custom_headers::InvalidHeader) -> Problem {
+    Problem::invalid(&["body", "headers", name], error)
+}
+
+pub(crate) fn invalid(field: &str, message: impl ToString) -> Problem {
+    Problem::invalid(&["body", field], message)
+}

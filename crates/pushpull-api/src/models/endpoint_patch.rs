@@ -1,0 +1,107 @@
+//! Endpoints as they are changed in part.
+
+use pushpull_domain::{Channel, Endpoint, EventTypeName, Metadata, Mode, RetrySchedule, Timestamp, Uid};
+use pushpull_net::Policy;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::endpoint_in::{
+    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_url, set_disabled,
+};
+use crate::{extract::Patch, problem::Problem};
+
+/// What is to change of an endpoint: what is absent stays, and `null` takes away where that has a meaning.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EndpointPatch {
+    /// Where webhooks go.
+    #[schemars(extend("format" = "uri"))]
+    pub url: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// The user's own name for it, unique in the application.
+    #[schemars(with = "Option<String>", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(min = 1, max = 256))]
+    pub uid: Patch<Uid>,
+    /// Whether it takes no messages. Enabling it begins its record of failures anew.
+    pub disabled: Option<bool>,
+    /// Only these event types; `null`: all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub event_types: Patch<Vec<EventTypeName>>,
+    /// The older name of `eventTypes`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub filter_types: Patch<Vec<EventTypeName>>,
+    /// Only messages in one of these channels; `null`: all.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub channels: Patch<Vec<Channel>>,
+    /// Most deliveries a second; `null`: no limit.
+    #[schemars(with = "Option<u16>")]
+    pub throttle_rate: Patch<u16>,
+    /// The older name of `throttleRate`.
+    #[schemars(with = "Option<u16>")]
+    pub rate_limit: Patch<u16>,
+    /// Free pairs of text, in place of those it has.
+    pub metadata: Option<Metadata>,
+    /// Who moves along its deliveries. Only `push` for now.
+    #[schemars(with = "Option<String>")]
+    pub mode: Option<Mode>,
+    /// Its own waits between attempts, in seconds; `null`: the event type's, else the server's.
+    #[schemars(with = "Option<Vec<f64>>")]
+    pub retry_schedule: Patch<RetrySchedule>,
+    /// One at a time, in order.
+    pub fifo: Option<bool>,
+}
+
+impl EndpointPatch {
+    /// Changes an endpoint as asked; on an error it may be changed in part, and is to be thrown away.
+    pub(crate) fn apply(
+        &self,
+        endpoint: &mut Endpoint,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        if let Some(url) = &self.url {
+            check_url(url, policy)?;
+            endpoint.url.clone_from(url);
+        }
+        if let Some(description) = &self.description {
+            endpoint.description.clone_from(description);
+        }
+        if let Some(uid) = self.uid.given() {
+            endpoint.uid = uid.cloned();
+        }
+        if let Some(disabled) = self.disabled {
+            set_disabled(endpoint, disabled, now);
+        }
+        if let Some(types) = either(("eventTypes", &self.event_types), ("filterTypes", &self.filter_types))? {
+            endpoint.filter.event_types = check_event_types(types.cloned())?;
+        }
+        if let Some(channels) = self.channels.given() {
+            endpoint.filter.channels = check_list("channels", channels.cloned(), CHANNELS_MAX)?;
+        }
+        if let Some(rate) = either(("throttleRate", &self.throttle_rate), ("rateLimit", &self.rate_limit))? {
+            endpoint.rate_limit = check_rate(rate.copied())?;
+        }
+        if let Some(metadata) = &self.metadata {
+            endpoint.metadata.clone_from(metadata);
+        }
+        if let Some(mode) = self.mode {
+            endpoint.mode = check_mode(mode)?;
+        }
+        if let Some(schedule) = self.retry_schedule.given() {
+            endpoint.retry_schedule = schedule.cloned();
+        }
+        if let Some(fifo) = self.fifo {
+            endpoint.fifo = fifo;
+        }
+        Ok(())
+    }
+}
+
+/// What a field with two names is to become.
+#[expect(clippy::option_option, reason = "absent and null are different things in a patch")]
+fn either<'a, T: PartialEq>(
+    new: (&str, &'a Patch<T>),
+    old: (&str, &'a Patch<T>),
+) -> Result<Option<Option<&'a T>>, Problem> {
+    endpoint_in::either((new.0, new.1.given()), (old.0, old.1.given()))
+}

@@ -1,0 +1,129 @@
+//! Lists, a page at a time.
+//!
+//! An iterator is the id of the last item that was seen; with a `-` before it, of the first, to go back.
+
+use std::{fmt::Display, str::FromStr};
+
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
+use pushpull_store::{Order, Page, PageQuery};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    models::json::{Object, write_list},
+    problem::Problem,
+};
+
+/// Items of a page when nothing else is asked.
+const LIMIT_DEFAULT: usize = 50;
+/// Most items of a page.
+const LIMIT_MAX: usize = 250;
+
+/// Which way a list goes.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Ordering {
+    /// Oldest first; of event types: by name.
+    Ascending,
+    /// Newest first.
+    Descending,
+}
+
+impl From<Ordering> for Order {
+    fn from(ordering: Ordering) -> Self {
+        match ordering {
+            Ordering::Ascending => Self::Ascending,
+            Ordering::Descending => Self::Descending,
+        }
+    }
+}
+
+/// A page of a list. [`write`] is what writes it; this says how it looks.
+#[derive(Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "ListResponse_{T}_")]
+pub(crate) struct ListOut<T> {
+    /// The items.
+    pub data: Vec<T>,
+    /// Where the next page begins; `null`: the list is empty.
+    pub iterator: Option<String>,
+    /// Where the page before begins.
+    pub prev_iterator: Option<String>,
+    /// Whether there is nothing more in the direction that was read.
+    pub done: bool,
+}
+
+/// Reads what a request asks of a list. `key` makes a place in the list of an iterator's text.
+pub(crate) fn query<K: FromStr>(
+    limit: Option<usize>,
+    iterator: Option<&str>,
+    order: Order,
+) -> Result<PageQuery<K>, Problem> {
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Problem::invalid(&["query", "limit"], format!("must be 1 to {LIMIT_MAX}")));
+    }
+    let (backwards, text) = match iterator.map(|text| (text, text.strip_prefix('-'))) {
+        None | Some(("", _)) => (false, None),
+        Some((_, Some(rest))) => (true, Some(rest)),
+        Some((text, None)) => (false, Some(text)),
+    };
+    let beyond = text.map(str::parse).transpose();
+    let beyond =
+        beyond.map_err(|_| Problem::invalid(&["query", "iterator"], "is not an iterator of this list"))?;
+    Ok(PageQuery { beyond, backwards, order, limit })
+}
+
+/// The answer with a page. `id` names an item in iterators.
+pub(crate) fn answer<T, I: Display>(
+    page: &Page<T>,
+    asked: Option<&str>,
+    id: impl Fn(&T) -> I,
+    size_hint: usize,
+    write_item: impl FnMut(&mut Vec<u8>, &T),
+) -> Response {
+    let mut out = Vec::with_capacity(size_hint + 160);
+    let mut object = Object::begin(&mut out);
+    write_list(object.value("data"), &page.items, write_item);
+    let beginning = asked.filter(|text| !text.is_empty()).map(str::to_owned);
+    let last = page.items.last().map(|item| id(item).to_string()).or(beginning);
+    let first = page.items.first().map(|item| format!("-{}", id(item)));
+    object.field("iterator", &last).field("prevIterator", &first).field("done", &page.done);
+    object.end();
+    json(out)
+}
+
+/// An answer of JSON that is written already.
+pub(crate) fn json(body: Vec<u8>) -> Response {
+    let content_type = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    ([content_type], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_iterator_with_a_dash_goes_back() {
+        let read = |text| query::<u32>(None, text, Order::Ascending).map(|q| (q.backwards, q.beyond));
+        assert_eq!(read(None).unwrap(), (false, None));
+        assert_eq!(read(Some("7")).unwrap(), (false, Some(7)));
+        assert_eq!(read(Some("-7")).unwrap(), (true, Some(7)));
+        assert!(read(Some("x")).unwrap_err().to_string().starts_with("query.iterator"));
+    }
+
+    #[test]
+    fn a_page_has_1_to_250_items() {
+        let read = |limit| query::<u32>(Some(limit), None, Order::Ascending).map(|q| q.limit).ok();
+        assert_eq!([0, 1, 250, 251].map(read), [None, Some(1), Some(250), None]);
+    }
+
+    #[test]
+    fn an_empty_page_keeps_the_place() {
+        let page = Page::<u32> { items: Vec::new(), done: true };
+        let mut text = None;
+        let response = answer(&page, Some("7"), |n| *n, 0, |_, _| text = Some(()));
+        assert_eq!((response.status().as_u16(), text), (200, None));
+    }
+}

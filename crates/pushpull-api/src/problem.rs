@@ -1,0 +1,250 @@
+//! The one place where an error becomes an answer.
+//!
+//! Every answer that is not a success has a code that never changes and a sentence for people, as the Svix
+//! API has it: `{"code", "detail"}`; what is wrong with the request's content is told by place (422, `loc`).
+//! Trouble of ours is 503 with `Retry-After`, never 4xx. The chain of causes goes to the log, not to the caller.
+
+use std::time::Duration;
+
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use http::{HeaderValue, StatusCode, header};
+use pushpull_store::{Error as StoreError, WriteError};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// When to come again if the store is full: time to make space.
+const FULL_WAIT: Duration = Duration::from_secs(10);
+/// When to come again if too much waits to be written, or the server is on its way out.
+const BUSY_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a request is not answered with success.
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    /// The body is no JSON.
+    #[error("the body is not JSON: {message} at line {line}, column {column}")]
+    MalformedJson {
+        /// What the parser says.
+        message: String,
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+    },
+    /// Well-formed, but not what is asked for.
+    #[error("{}: {message}", .place.join("."))]
+    Invalid {
+        /// Where: `body` or `query`, then the way to the field.
+        place: Vec<String>,
+        /// What it must be.
+        message: String,
+        /// Which kind of fault.
+        kind: Kind,
+    },
+    /// No key, or one that is not known, revoked or expired.
+    #[error("{0}")]
+    Unauthenticated(&'static str),
+    /// The key does not allow this.
+    #[error("the key does not allow this; it takes {0}")]
+    Forbidden(&'static str),
+    /// There is no such thing, or not for this key.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// No route has this path.
+    #[error("there is no such path")]
+    NoRoute,
+    /// The path has other methods.
+    #[error("this path has no such method")]
+    NoMethod,
+    /// Another thing stands in the way.
+    #[error("{detail}")]
+    Conflict {
+        /// Which conflict.
+        code: &'static str,
+        /// Which thing, and what to do.
+        detail: String,
+    },
+    /// The thing is not in a state in which this can be done.
+    #[error("{detail}")]
+    Impossible {
+        /// Why not.
+        code: &'static str,
+        /// The same, for people.
+        detail: &'static str,
+    },
+    /// The idempotency key was used for another request.
+    #[error("this idempotency key was used for another request")]
+    KeyReused,
+    /// The body, or the payload in it, is too large.
+    #[error("larger than {max} bytes")]
+    TooLarge {
+        /// What is allowed, in bytes.
+        max: usize,
+    },
+    /// The body did not come whole.
+    #[error("the body did not come whole")]
+    Cut,
+    /// Known, and not done here.
+    #[error("{0}")]
+    NotSupported(&'static str),
+    /// Storage did not do what was asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Which kind of fault a field has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It is missing.
+    Missing,
+    /// It has a value that it cannot have.
+    Value,
+}
+
+/// An error as it is shown.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HttpErrorOut")]
+pub struct ErrorOut {
+    /// What went wrong, as a word that does not change.
+    pub code: &'static str,
+    /// The same as a sentence.
+    pub detail: String,
+}
+
+/// What is wrong with a request's content, by place.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "HTTPValidationError")]
+pub struct ValidationErrorOut {
+    /// Each fault; the first that was found is the only one told.
+    pub detail: Vec<FaultOut>,
+}
+
+/// One fault.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ValidationError")]
+pub struct FaultOut {
+    /// Where: `body` or `query`, then the way to the field.
+    pub loc: Vec<String>,
+    /// What it must be.
+    pub msg: String,
+    /// Which kind of fault.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+}
+
+impl Problem {
+    /// A field that is not what it must be.
+    pub(crate) fn invalid(place: &[&str], message: impl ToString) -> Self {
+        let place = place.iter().map(ToString::to_string).collect();
+        Self::Invalid { place, message: message.to_string(), kind: Kind::Value }
+    }
+
+    /// A body or payload over a limit, in bytes.
+    pub(crate) fn too_large(max: usize) -> Self {
+        Self::TooLarge { max }
+    }
+
+    /// A write that was refused; `what` it was about.
+    pub(crate) fn refused(what: &'static str, error: WriteError) -> Self {
+        match error {
+            WriteError::Taken(field) => Self::Conflict {
+                code: "conflict",
+                detail: format!("there is another {what} with this {field}"),
+            },
+            WriteError::Stale => Self::Conflict {
+                code: "changed_meanwhile",
+                detail: format!("the {what} was changed by somebody else at the same time; try again"),
+            },
+            WriteError::NotFound => Self::NotFound(what),
+            WriteError::Store(error) => Self::Store(error),
+        }
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::MalformedJson { .. } | Self::Impossible { .. } | Self::Cut => StatusCode::BAD_REQUEST,
+            Self::Invalid { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
+            Self::Forbidden(_) => StatusCode::FORBIDDEN,
+            Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
+            Self::Store(StoreError::Inconsistent { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The word for it. `docs/errors.md` has a section for each.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::MalformedJson { .. } => "malformed_json",
+            Self::Invalid { .. } => "validation",
+            Self::Unauthenticated(_) => "authentication_failed",
+            Self::Forbidden(_) => "insufficient_scope",
+            Self::NotFound(_) => "not_found",
+            Self::NoRoute => "no_such_path",
+            Self::NoMethod => "method_not_allowed",
+            Self::Conflict { code, .. } | Self::Impossible { code, .. } => code,
+            Self::KeyReused => "idempotency_key_reused",
+            Self::TooLarge { .. } => "payload_too_large",
+            Self::Cut => "body_cut",
+            Self::NotSupported(_) => "not_supported",
+            Self::Store(StoreError::Full(_)) => "store_full",
+            Self::Store(StoreError::Busy) => "store_busy",
+            Self::Store(StoreError::Unavailable(_)) => "store_unavailable",
+            Self::Store(StoreError::Closing) => "shutting_down",
+            Self::Store(StoreError::Inconsistent { .. }) => "internal",
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Store(StoreError::Full(_)) => Some(FULL_WAIT),
+            Self::Store(StoreError::Busy | StoreError::Unavailable(_) | StoreError::Closing) => {
+                Some(BUSY_WAIT)
+            }
+            _ => None,
+        }
+    }
+
+    /// What is said to the caller: nothing of our insides.
+    fn detail(&self) -> String {
+        match self {
+            Self::Store(StoreError::Inconsistent { .. }) => "something is wrong on our side".into(),
+            other => other.to_string(),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        if status.is_server_error() && !matches!(self, Self::NotSupported(_)) {
+            tracing::error!(error = &self as &dyn std::error::Error, code = self.code(), "a request failed");
+        }
+        let retry_after = self.retry_after();
+        let mut response = match self {
+            Self::Invalid { place, message, kind } => {
+                let kind = match kind {
+                    Kind::Missing => "value_error.missing",
+                    Kind::Value => "value_error",
+                };
+                let fault = FaultOut { loc: place, msg: message, kind };
+                (status, Json(ValidationErrorOut { detail: vec![fault] })).into_response()
+            }
+            other => (status, Json(ErrorOut { code: other.code(), detail: other.detail() })).into_response(),
+        };
+        if let Some(wait) = retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
