@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -17,13 +17,14 @@ use http::{HeaderMap, Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use ipnet::IpNet;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -148,7 +149,7 @@ impl Acceptor {
         let deadline = Instant::now() + FIRST_HEAD_MAX;
         match self.tls.clone() {
             None => self.speak(stream, peer, deadline).await,
-            Some(tls) => match tokio::time::timeout_at(deadline.into(), tls.accept(stream)).await {
+            Some(tls) => match tokio::time::timeout_at(deadline, tls.accept(stream)).await {
                 Ok(Ok(stream)) => self.speak(stream, peer, deadline).await,
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
                 Err(_) => tracing::debug!(%peer, "no TLS in time"),
@@ -169,11 +170,9 @@ impl Acceptor {
             answer(router.clone(), request, caller.clone(), Arc::clone(&seen))
         });
         let builder = builder();
-        let graceful = GracefulShutdown::new();
-        let mut connection =
-            pin!(graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let idle = async {
-            tokio::time::sleep_until(deadline.into()).await;
+            tokio::time::sleep_until(deadline).await;
             if use_of.begun() > 0 {
                 use_of.until_idle().await;
                 return true;
@@ -181,14 +180,14 @@ impl Acceptor {
             false
         };
         let let_finish = tokio::select! {
-            _ = &mut connection => return,
+            _ = &mut connection => false,
             let_finish = idle => let_finish,
             () = self.stop.cancelled() => true,
         };
         if let_finish {
-            // Hyper finishes the request under way, if there is one, and closes.
-            let finish = graceful.shutdown();
-            tokio::join!(async { _ = connection.await }, finish);
+            // The request under way, if there is one, is answered before the connection closes.
+            connection.as_mut().graceful_shutdown();
+            _ = connection.await;
         }
     }
 }

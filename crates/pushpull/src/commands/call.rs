@@ -9,7 +9,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinSet};
 
 /// Longest time for one call.
 const CALL_MAX: Duration = Duration::from_secs(10);
@@ -40,11 +40,13 @@ impl Api {
         call.await.context("no answer in time").flatten().with_context(|| format!("{method} {path}"))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "to ourselves, at the address we listen on")]
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
         let stream = TcpStream::connect(self.address).await?;
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ends with the sender.
-        tokio::spawn(connection);
+        let (mut sender, speaking) = http1::handshake(TokioIo::new(stream)).await?;
+        // Ended with this call.
+        let mut connection = JoinSet::new();
+        connection.spawn(speaking);
         let mut request = Request::builder()
             .method(method)
             .uri(path)

@@ -77,8 +77,9 @@ struct Revoke {
 impl Key {
     pub(super) fn run(self) -> Result<ExitCode> {
         let flags = match &self.action {
-            Action::Create(Create { flags, .. }) | Action::Ls(Ls { flags, .. }) => flags,
-            Action::Revoke(Revoke { flags, .. }) => flags,
+            Action::Create(Create { flags, .. })
+            | Action::Ls(Ls { flags, .. })
+            | Action::Revoke(Revoke { flags, .. }) => flags,
         };
         let place = Place::load(flags)?;
         let store = datadir::open_existing(&place)?;

@@ -1,4 +1,5 @@
 //! What can be asked of the program: one file a command.
+#![expect(clippy::print_stderr, reason = "commands speak to people")]
 
 mod backup;
 mod call;

@@ -64,6 +64,7 @@ async fn serve(config: &Config) -> Result<()> {
         () = server.stop(config.shutdown_timeout) => tracing::info!("stopped"),
         () = stop.requested() => {
             tracing::warn!("told to stop twice: leaving at once");
+            #[expect(clippy::disallowed_methods, reason = "what is under way would be waited for")]
             std::process::exit(1);
         }
     }

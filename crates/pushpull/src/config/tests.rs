@@ -109,9 +109,19 @@ fn unknown_names_are_refused_with_what_was_probably_meant() {
         &[],
         &[("PUSHPULL_RETRY_SHEDULE", "5s"), ("PUSHPULL_COLOUR", "red"), ("HOME", "/root")],
         Some("[server]\nlisten = \"127.0.0.1:1\"\n")
-    ), @"");
-    insta::assert_snapshot!(refusal(&[], &[], Some("lisen = \"a\"\njwt_secret = \"a\"\npayload_max = 1.5")), @"");
-    insta::assert_snapshot!(refusal(&[], &[], Some("listen = ")), @"");
+    ), @r#"
+    unknown environment variable `PUSHPULL_RETRY_SHEDULE`: did you mean `PUSHPULL_RETRY_SCHEDULE`?
+    unknown environment variable `PUSHPULL_COLOUR`: `pushpull config show` lists all there are
+    pushpull.toml line 1: unknown key `server`: `pushpull config show` lists all there are
+    "#);
+    insta::assert_snapshot!(refusal(&[], &[], Some("lisen = \"a\"\njwt_secret = \"a\"\npayload_max = 1.5")), @r#"
+    pushpull.toml line 1: unknown key `lisen`: did you mean `listen`?
+    pushpull.toml line 2: unknown key `jwt_secret`: did you mean `jwt_secret_file`?
+    pushpull.toml line 3: payload_max cannot be a float: write text, a number, true, false or a list of texts
+    "#);
+    insta::assert_snapshot!(refusal(&[], &[], Some("listen = ")), @r#"
+    pushpull.toml line 1: string values must be quoted, expected literal string
+    "#);
 }
 
 #[test]
@@ -127,6 +137,22 @@ fn wrong_values_are_all_named_with_their_origin_and_what_they_must_look_like() {
             ("PUSHPULL_JWT_SECRET_FILE", "/nowhere/secret"),
         ],
         Some("payload_max = \"1GB\"\nretention_messages = \"90\"\ndata = \"\"")
-    ), @"");
-    insta::assert_snapshot!(refusal(&["--config", "/nowhere/pushpull.toml"], &[], None), @"");
+    ), @r#"
+    data: `` (from pushpull.toml line 3) must name a file or directory
+    listen: `localhost` (from --listen) must be an address and a port, such as 127.0.0.1:8071 or [::]:8071
+    public_url: `hooks.example.com` (from PUSHPULL_PUBLIC_URL) must be an http or https URL without query, such as https://hooks.example.com
+    tls_cert: `a.pem` (from --tls-cert) needs tls_key beside it
+    jwt_secret_file: `/nowhere/secret` (from PUSHPULL_JWT_SECRET_FILE) cannot be read: No such file or directory (os error 2)
+    egress_allow: `10.0.0.0/8,home` (from PUSHPULL_EGRESS_ALLOW) must be networks such as 10.0.0.0/8,fd00::/8: `home` is none
+    https_only: `yes` (from PUSHPULL_HTTPS_ONLY) must be true or false
+    signature_type: `rsa` (from PUSHPULL_SIGNATURE_TYPE) must be hmac256 or ed25519
+    retry_schedule: `5s,soon` (from PUSHPULL_RETRY_SCHEDULE) must be waits such as 5s,5m,30m, or empty: `soon` is no wait: write `5s`, `30m`, `2h` or `1d`
+    payload_max: `1GB` (from pushpull.toml line 1) must be a number of bytes up to 128MiB, such as 1048576, 256KiB or 1MiB
+    retention_messages: `90` (from pushpull.toml line 2) must be a whole number with ms, s, m, h or d, such as 25s or 90d
+    log: `a=b=c` (from --log) must be a level such as info, or levels by crate: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5
+    log_format: `xml` (from --log-format) must be text or json
+    "#);
+    insta::assert_snapshot!(refusal(&["--config", "/nowhere/pushpull.toml"], &[], None), @r#"
+    config: pushpull.toml (from --config): No such file or directory (os error 2)
+    "#);
 }

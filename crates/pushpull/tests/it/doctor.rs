@@ -68,6 +68,8 @@ fn an_address_that_somebody_else_has_fails() {
 fn a_store_that_does_not_open_fails() {
     let home = Home::new();
     home.serve().stop();
+    // Without its log, from which SQLite would put the file together again.
+    let _ = std::fs::remove_file(home.data().join("pushpull.db-wal"));
     std::fs::write(home.data().join("pushpull.db"), "this is no database, and it was never one").unwrap();
     expect(&home, &[], 1, "store", "FAIL", "pushpull restore FILE");
 }

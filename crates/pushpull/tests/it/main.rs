@@ -1,5 +1,8 @@
 //! The program from outside: started, called, stopped as its users do.
 
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, their helpers too")]
+#![expect(clippy::disallowed_methods, reason = "a client of the server under test, on loopback")]
+
 mod backup;
 mod doctor;
 mod help;

@@ -1,22 +1,17 @@
 //! The checks themselves.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use pushpull_domain::{Clock, Timestamp};
 use pushpull_store::{Ledger, Upkeep as _};
+use tokio::time::Instant;
 
 use super::Finding;
 use crate::{
     clock::SystemClock,
     commands::{call::Api, serve::is_in_the_open},
     config::Config,
-    datadir::{self, Lock},
+    datadir::{self, Held, Lock},
     listen::Front,
     tls,
 };
@@ -181,17 +176,13 @@ async fn store(config: &Config) -> Finding {
 async fn listen_address(config: &Config) -> Finding {
     const CHECK: &str = "listen address";
     let address = config.listen;
-    let taken = match Front::bind(address, None, &[]) {
-        Ok(_) => return Finding::ok(CHECK, format!("{address} is free")),
-        Err(error) => error,
+    let Err(taken) = Front::bind(address, None, &[]) else {
+        return Finding::ok(CHECK, format!("{address} is free"));
     };
     let ours = config.place.data.exists().then(|| Lock::try_take(&config.place.data));
-    let pid = match ours {
-        Some(Ok(Err(held))) => held.pid,
-        _ => {
-            let fix = "name another one with --listen, or find who has it: ss -ltnp";
-            return Finding::fail(CHECK, format!("{taken:#}"), fix);
-        }
+    let Some(Ok(Err(Held { pid }))) = ours else {
+        let fix = "name another one with --listen, or find who has it: ss -ltnp";
+        return Finding::fail(CHECK, format!("{taken:#}"), fix);
     };
     // Over TLS the certificate is for a name that is not known here: that the data is served must do.
     if config.tls.is_some() {
