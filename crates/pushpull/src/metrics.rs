@@ -167,16 +167,18 @@ pub(crate) struct Page {
     pub(crate) environment: Option<EnvironmentNo>,
 }
 
+#[expect(clippy::disallowed_types, reason = "whoever waits for it wants what it is held for")]
+type Books = tokio::sync::Mutex<Option<Instant>>;
+
 struct Shown {
     page: Page,
     /// When the books may be added up again.
-    #[expect(clippy::disallowed_types, reason = "whoever waits for it wants what it is held for")]
-    books: tokio::sync::Mutex<Option<Instant>>,
+    books: Books,
 }
 
 /// The route of the page.
 pub(crate) fn router(page: Page) -> Router {
-    let shown = Arc::new(Shown { page, books: tokio::sync::Mutex::default() });
+    let shown = Arc::new(Shown { page, books: Books::default() });
     Router::new().route("/metrics", get(show)).with_state(shown)
 }
 

@@ -4,6 +4,7 @@
 mod backup;
 mod call;
 mod config;
+mod demo;
 mod doctor;
 mod key;
 mod serve;
@@ -16,7 +17,9 @@ use clap::{Parser, Subcommand};
 /// One program that joins applications both ways, by webhook and by API, over one durable log.
 #[derive(Debug, Parser)]
 #[command(name = "pushpull", version, max_term_width = 110)]
-#[command(after_help = "Start with `pushpull serve`: everything it needs is made on first start.")]
+#[command(
+    after_help = "See it with `pushpull demo`; start with `pushpull serve`: everything it needs is made on first start."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,6 +28,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(serve::Serve),
+    Demo(demo::Demo),
     Key(key::Key),
     Config(config::Config),
     Backup(backup::Backup),
@@ -37,6 +41,7 @@ impl Cli {
     pub(crate) fn run(self) -> Result<ExitCode> {
         match self.command {
             Command::Serve(serve) => serve.run(),
+            Command::Demo(demo) => demo.run(),
             Command::Key(key) => key.run(),
             Command::Config(config) => config.run(),
             Command::Backup(backup) => backup.run(),
