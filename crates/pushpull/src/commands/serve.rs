@@ -41,7 +41,11 @@ impl Serve {
 
 async fn serve(config: &Config) -> Result<()> {
     let mut stop = Stop::new()?;
-    let server = Server::start(config).await?;
+    let server = tokio::select! {
+        server = Server::start(config) => server?,
+        // Nothing was acknowledged yet, and a migration is done whole or not at all.
+        () = stop.requested() => return Ok(()),
+    };
     let admin_key = server.admin_key();
     if admin_key.is_new {
         eprintln!("admin key: {}", admin_key.token);

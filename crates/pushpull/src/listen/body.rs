@@ -72,7 +72,7 @@ where
 mod tests {
     use std::convert::Infallible;
 
-    use futures_util::{StreamExt, stream};
+    use futures_util::stream;
     use http_body_util::{BodyExt, Full, StreamBody};
 
     use super::*;
@@ -81,9 +81,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_drips_ends_at_the_deadline() {
-        let drops = stream::repeat(()).then(|()| async {
-            sleep(Duration::from_secs(7)).await;
-            Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x")))
+        let drip = tokio::time::interval(Duration::from_secs(7));
+        let drops = stream::unfold(drip, |mut drip| async {
+            drip.tick().await;
+            Some((Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"x"))), drip))
         });
         let start = tokio::time::Instant::now();
         let error = Timely::new(StreamBody::new(Box::pin(drops)), TIME).collect().await.unwrap_err();

@@ -65,6 +65,15 @@ fn an_address_that_somebody_else_has_fails() {
 }
 
 #[test]
+fn a_server_at_work_is_recognized_by_its_address() {
+    let home = Home::new();
+    let served = home.serve();
+    let address = served.address().to_string();
+    let words = format!("process {}, and it is healthy", served.pid());
+    expect(&home, &["--listen", &address], 0, "listen address", "ok", &words);
+}
+
+#[test]
 fn a_store_that_does_not_open_fails() {
     let home = Home::new();
     home.serve().stop();

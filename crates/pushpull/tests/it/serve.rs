@@ -145,3 +145,50 @@ fn an_idle_connection_is_closed_by_a_stop_at_once() {
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).unwrap();
 }
+
+/// A request whose body is waited for: its handler is at work.
+fn begin_request(home: &Home, served: &Served, body: &str) -> TcpStream {
+    let admin = std::fs::read_to_string(home.data().join("admin.key")).unwrap();
+    let mut stream = TcpStream::connect(served.address()).unwrap();
+    write!(
+        stream,
+        "POST /api/v1/app HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {}\r\nExpect: 100-continue\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        admin.trim(),
+        body.len()
+    )
+    .unwrap();
+    let mut go_on = [0; 25];
+    stream.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    stream
+}
+
+#[test]
+fn a_request_under_way_is_answered_before_a_stop_ends() {
+    let home = Home::new();
+    let mut served = home.serve();
+    let body = r#"{"name":"in time"}"#;
+    let mut stream = begin_request(&home, &served, body);
+    served.signal(Signal::TERM);
+    // Until nobody is let in any more.
+    while TcpStream::connect(served.address()).is_ok() {}
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    let (status, _, said) = served.wait();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(!said.contains("cut off"), "{said}");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let home = Home::new();
+    let mut served = home.serve();
+    let _waiting = begin_request(&home, &served, "never sent");
+    served.signal(Signal::TERM);
+    served.signal(Signal::INT);
+    let (status, _, said) = served.wait();
+    assert_eq!(status.code(), Some(1), "{said}");
+}

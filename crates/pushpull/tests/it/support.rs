@@ -71,6 +71,22 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
+/// What a server answers, head and all.
+pub(crate) fn call(address: SocketAddr, method: &str, path: &str, key: Option<&str>, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{key}\
+         Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 /// A server that said it is ready.
 pub(crate) struct Served {
     pub(crate) url: String,
@@ -110,14 +126,9 @@ impl Served {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// The status line of what is answered to a GET.
+    /// What is answered to a GET.
     pub(crate) fn get(&self, path: &str, key: Option<&str>) -> String {
-        let mut stream = TcpStream::connect(self.address()).unwrap();
-        let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n{key}\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        call(self.address(), "GET", path, key, "")
     }
 
     /// Waits for the end; how it ended, and what it said on stdout after the ready line and on stderr.
