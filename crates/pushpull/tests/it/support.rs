@@ -155,6 +155,7 @@ impl Served {
         self.signal(Signal::TERM);
         let (status, _, err) = self.wait();
         assert_eq!(status.code(), Some(0), "{err}");
+        assert!(!err.contains("cut off"), "{err}");
         err
     }
 }
