@@ -210,6 +210,7 @@ pub async fn positions_are_never_given_twice(maker: &impl Maker) {
 pub async fn time_never_goes_back_in_the_log(maker: &impl Maker) {
     let world = World::new(maker).await;
     let app = world.app("one").await;
+    world.endpoint(&app).await;
     let first = world.publish(&app, message("1")).await;
     world.clock.set(START.before(Duration::from_hours(1)));
     let second = world.publish(&app, message("2")).await;
@@ -218,6 +219,9 @@ pub async fn time_never_goes_back_in_the_log(maker: &impl Maker) {
     let third = world.publish(&app, message("3")).await;
     assert_eq!(third.created_at, first.created_at);
     assert!(second.id < third.id, "ids sort as the log does");
+    for late in [&second, &third] {
+        assert_eq!(world.delivery(late).await.state, owed_at(world.clock_now()), "due by the clock, at once");
+    }
     world.clock.set(START.after(Duration::from_secs(1)));
     assert_eq!(world.publish(&app, message("4")).await.created_at, world.clock_now());
 }
