@@ -86,7 +86,8 @@ fn what_is_no_backup_is_refused_and_leaves_no_store() {
     std::fs::write(&file, "not a database at all, but a text that is long enough to be read").unwrap();
     let complaint = home.fails(&["restore", file.to_str().unwrap()], 1);
     assert!(complaint.contains("file is not a database"), "{complaint}");
-    let left: Vec<_> = std::fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        std::fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["pushpull.lock"]);
     let complaint = home.fails(&["restore", "/nowhere/backup"], 1);
     assert!(complaint.contains("there is no backup /nowhere/backup"), "{complaint}");
