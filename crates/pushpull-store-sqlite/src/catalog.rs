@@ -9,7 +9,7 @@ use pushpull_domain::{
     endpoint::DisabledReason,
     key::{ApiKey, KeyHash},
 };
-use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Order, Page, PageQuery, Ref, WriteError};
+use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     catalog_rows::{self as rows, to_json},
     codec::{self, NO_MAX},
     fault::{Fault, inconsistent},
+    list::{beyond, collect, cut, direction},
     trim,
     tx::Tx,
 };
@@ -334,45 +335,6 @@ impl Catalog for Sqlite {
             Ok(cut(found, &page))
         }))
     }
-}
-
-/// All rows of a query.
-pub(crate) fn collect<T>(
-    conn: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-    read: impl Fn(&rusqlite::Row<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let mut query = conn.prepare_cached(sql)?;
-    let mut rows = query.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
-/// Whether the rows are read from small to large.
-pub(crate) fn upwards<K>(page: &PageQuery<K>) -> bool {
-    (page.order == Order::Ascending) != page.backwards
-}
-
-fn beyond<K>(page: &PageQuery<K>) -> &'static str {
-    if upwards(page) { ">" } else { "<" }
-}
-
-fn direction<K>(page: &PageQuery<K>) -> &'static str {
-    if upwards(page) { "ASC" } else { "DESC" }
-}
-
-/// A page of what was found: one more than the limit tells that there is more.
-pub(crate) fn cut<T, K>(mut found: Vec<T>, page: &PageQuery<K>) -> Page<T> {
-    let done = found.len() <= page.limit;
-    found.truncate(page.limit);
-    if page.backwards {
-        found.reverse();
-    }
-    Page { items: found, done }
 }
 
 /// A change's moment: after the one it replaces, so that `updated_at` tells them apart.

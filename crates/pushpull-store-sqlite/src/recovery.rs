@@ -6,10 +6,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     append::endpoint_memory,
-    catalog::collect,
     codec,
     deliveries::{is_pushed, reopen},
     fault::{Fault, inconsistent},
+    list::collect,
     rows,
     tx::Tx,
 };

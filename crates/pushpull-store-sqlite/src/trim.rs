@@ -65,7 +65,7 @@ fn idempotency(
     trimmed: &mut Trimmed,
 ) -> Result<(), Fault> {
     let (app, key) = progress.idempotency.take().unwrap_or_default();
-    let looked: Vec<(u32, String, bool)> = crate::catalog::collect(
+    let looked: Vec<(u32, String, bool)> = crate::list::collect(
         tx.conn,
         "SELECT app, key, created_at <= ?3 FROM idempotency WHERE (app, key) > (?1, ?2) ORDER BY app, key LIMIT ?4",
         params![app, key, tx.now.before(retention.idempotency).as_millis(), LOOKED_MAX],

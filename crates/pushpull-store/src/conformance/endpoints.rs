@@ -19,7 +19,7 @@ pub async fn an_endpoint_reads_back_what_was_written(maker: &impl Maker) {
     let written = world
         .endpoint_with(&app, |endpoint| {
             endpoint.uid = Some("ep".parse().unwrap());
-            endpoint.description = "ünïcode".to_owned();
+            endpoint.description.push_str("ünïcode");
             endpoint.filter = Filter {
                 event_types: Some(vec![event_type("a"), event_type("b")]),
                 channels: Some(vec!["x:1".parse().unwrap()]),
@@ -139,7 +139,7 @@ pub async fn deleted_endpoints_are_owed_nothing(maker: &impl Maker) {
     let owed: Vec<_> = world.store.owed_endpoints().await.unwrap().iter().map(|o| o.endpoint).collect();
     assert_eq!(owed, [endpoints[3].no]);
     world.trim(NINETY_DAYS).await;
-    world.owes(3).await;
+    world.owes_pushed(3).await;
     // Its deliveries are kept as long as the messages are.
     let cancelled = world.store.ledger().await.unwrap().cancelled;
     assert_eq!(cancelled, 9);
@@ -162,5 +162,5 @@ pub async fn what_gathered_is_due_when_an_endpoint_is_set_to_push(maker: &impl M
     let due = world.store.due(held.no, due, Vec::new(), 10).await.unwrap();
     let seqs: Vec<u64> = due.items.iter().map(|item| item.delivery.key.seq.0).collect();
     assert_eq!(seqs, [1, 2, 3]);
-    world.owes(3).await;
+    world.owes_pushed(3).await;
 }
