@@ -15,10 +15,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     Sqlite,
     catalog_rows::{self as rows, to_json},
-    codec::{self, NO_MAX},
+    codec::NO_MAX,
     fault::{Fault, inconsistent},
     list::{beyond, collect, cut, direction},
-    trim,
+    recovery, trim,
     tx::Tx,
 };
 
@@ -516,14 +516,7 @@ fn update_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>,
         tx.news.rescheduled.push(endpoint.no);
     }
     if endpoint.mode == Mode::Push && before.mode != Mode::Push {
-        // What gathered meanwhile is owed by the dispatcher from now on.
-        let (first, last) = codec::range(endpoint.no.0);
-        let due = tx.conn.execute(
-            "UPDATE delivery SET due_at = ?3 WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND due_at IS NULL",
-            params![first, last, tx.wall.as_millis()],
-        )?;
-        tx.tally.pending += due as i64;
-        tx.news.rescheduled.push(endpoint.no);
+        recovery::start_gathered(tx, endpoint.app, endpoint.no)?;
     }
     bump(tx, endpoint.app)?;
     Ok(Arc::new(endpoint))

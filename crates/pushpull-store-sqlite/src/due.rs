@@ -42,11 +42,11 @@ const BY_TIME: &str = "
 const NEXT_DUE: &str =
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE endpoint = ?1 AND due_at > ?2";
 
-/// What an endpoint is owed from a place (`?1`) on. From the beginning it passes over all that was delivered
-/// before; the dispatcher begins there only once.
+/// What an endpoint is owed from a place (`?1`) on, also what is only about to become due: nothing may overtake
+/// it. From the beginning it passes over all that was delivered before; the dispatcher begins there only once.
 const BY_SEQ: &str = "
     SELECT key, message, state, due_at, trigger, attempts FROM delivery NOT INDEXED
-    WHERE key BETWEEN ?1 AND ?2 AND due_at IS NOT NULL AND endpoint = ?3 ORDER BY key";
+    WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND endpoint = ?3 ORDER BY key";
 
 /// What is due for an endpoint, with its messages.
 pub(crate) fn due(
@@ -56,7 +56,7 @@ pub(crate) fn due(
     skip: &[Seq],
     limit: usize,
 ) -> Result<DuePage, Fault> {
-    if is_deleted(conn, endpoint)? {
+    if !is_pushed(conn, endpoint)? {
         return Ok(DuePage::default());
     }
     let skip: HashSet<Seq> = skip.iter().copied().collect();
@@ -94,13 +94,14 @@ pub(crate) fn due(
     Ok(DuePage { items: found, next_due_at })
 }
 
-/// Whether an endpoint is gone. What it is owed may still have to be cancelled.
-fn is_deleted(conn: &Connection, endpoint: EndpointNo) -> Result<bool, rusqlite::Error> {
-    let alive: Option<bool> = conn
-        .prepare_cached("SELECT deleted_at IS NULL FROM endpoint WHERE no = ?1")?
+/// Whether the dispatcher brings anything to an endpoint. Of one that is gone, what it was owed may still have to
+/// be cancelled.
+fn is_pushed(conn: &Connection, endpoint: EndpointNo) -> Result<bool, rusqlite::Error> {
+    let pushed: Option<bool> = conn
+        .prepare_cached("SELECT mode = 0 AND deleted_at IS NULL FROM endpoint WHERE no = ?1")?
         .query_row([endpoint.0], |row| row.get(0))
         .optional()?;
-    Ok(alive != Some(true))
+    Ok(pushed == Some(true))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{codec, fault::Fault, tx::Tx};
 pub(crate) use deleted::end_endpoint;
 
 /// Rows removed or changed in one step: some ten milliseconds of the writer's time.
-const ROWS_MAX: usize = 2_000;
+const ROWS_MAX: usize = 1_000;
 /// Rows looked at in one step of each round, where most need nothing done.
 const LOOKED_MAX: usize = 1_000;
 /// Pages given back to the file system in one step: 2 MiB.
