@@ -73,7 +73,12 @@ test("messageAttempt.listByEndpoint by every filter, there and back", async () =
 
 test("messageAttempt.listByEndpoint shows answers and messages if it is asked to", async () => {
   const { app, endpoint, sent } = await scene();
-  const list = async (options) => (await attempts.listByEndpoint(app.id, endpoint.id, { status: SUCCESS, ...options })).data;
+  const oneOf = { status: SUCCESS, channel: "odd", eventTypes: ["second.half"] };
+  const list = async (options) => {
+    const { data } = await attempts.listByEndpoint(app.id, endpoint.id, { ...oneOf, ...options });
+    assert.equal(data.length, 1);
+    return data;
+  };
   const [full] = await list({ withContent: true, withMsg: true });
   assert.match(full.id, /^atmpt_[A-Za-z0-9]{27}$/);
   assert.deepEqual(
