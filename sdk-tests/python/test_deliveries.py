@@ -115,6 +115,8 @@ class Deliveries(Case):
         self.assertEqual(message.payload, examples[1])
         self.assertEqual(ask(1), message)
         self.assertEqual(inbox.wait(1)[0].id, message.id)
+        own = EventExampleIn(event_type=name, payload={"mine": "世界"})
+        self.assertEqual(svix.endpoint.send_example(app.id, endpoint.id, own).payload, {"mine": "世界"})
         wrong = EventExampleIn(event_type=name, example_index=7)
         self.refused(422, ["body", "exampleIndex"], svix.endpoint.send_example, app.id, endpoint.id, wrong)
 

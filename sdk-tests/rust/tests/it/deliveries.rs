@@ -147,6 +147,9 @@ async fn send_example_sends_the_event_types_example_to_one_endpoint() {
     assert_eq!(example(1, Some(key)).await.unwrap(), message);
     assert_eq!(inbox.ids(1).await, [message.id]);
     invalid(example(7, None).await, &["body", "exampleIndex"]);
+    let own = EventExampleIn { payload: Some(json!({ "mine": 1 })), ..EventExampleIn::new(unique("none")) };
+    let sent = svix().endpoint().send_example(app.id, endpoint.id, own, None).await.unwrap();
+    assert_eq!(sent.payload, json!({ "mine": 1 }));
 }
 
 #[tokio::test]
