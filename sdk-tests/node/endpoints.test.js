@@ -107,6 +107,15 @@ test("endpoint.patch takes null for another thing than absence", async () => {
   await refused(svix.endpoint.patch(app.id, endpoint.id, { url: "gopher://x" }), 422, ["body", "url"]);
 });
 
+test("endpoint.patch puts a secret in place at once", { skip: generation > 1 && "gone in 2.x" }, async () => {
+  const app = await newApp();
+  const { id } = await newEndpoint(app);
+  const secret = newSecret();
+  await svix.endpoint.patch(app.id, id, { secret });
+  assert.equal((await svix.endpoint.getSecret(app.id, id)).key, secret);
+  await refused(svix.endpoint.patch(app.id, id, { secret: null }), 422, ["body", "secret"]);
+});
+
 test("endpoint.delete takes it away", async () => {
   const app = await newApp();
   const endpoint = await newEndpoint(app);
