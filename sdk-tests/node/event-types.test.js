@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { refused, svix, thereAndBack, unique, upsert } from "./sdk.js";
+import { generation, refused, svix, thereAndBack, unique, upsert } from "./sdk.js";
 
 const schemas = { 1: { title: "Invoice", type: "object", examples: [{ amount: 1 }] } };
 
@@ -65,6 +65,17 @@ test("eventType.patch takes null for another thing than absence", async () => {
   const emptied = await svix.eventType.patch(given.name, { schemas: null, groupName: null, featureFlags: null });
   assert.ok(emptied.schemas == null && emptied.groupName == null && emptied.featureFlags == null);
   assert.deepEqual([emptied.description, emptied.deprecated], ["other", true]);
+});
+
+test("featureFlag, the older name for one, is taken and shown", { skip: generation > 1 && "gone in 2.x" }, async () => {
+  const name = unique("type");
+  const made = await svix.eventType.create({ name, description: "d", featureFlag: "beta" });
+  assert.deepEqual([made.featureFlag, made.featureFlags], ["beta", ["beta"]]);
+  assert.deepEqual(await svix.eventType.update(name, made), { ...made, updatedAt: (await svix.eventType.get(name)).updatedAt });
+  const emptied = await svix.eventType.patch(name, { featureFlag: null });
+  assert.deepEqual([emptied.featureFlag ?? null, emptied.featureFlags ?? null], [null, null]);
+  const both = { name: unique("type"), description: "d", featureFlag: "a", featureFlags: ["b"] };
+  await refused(svix.eventType.create(both), 422, ["body", "featureFlag"]);
 });
 
 test("eventType.delete archives, create brings back, expunge takes it away for good", async () => {
