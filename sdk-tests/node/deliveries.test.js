@@ -128,6 +128,8 @@ test("endpoint.sendExample sends the event type's example to one endpoint", asyn
   const [hook] = await inbox.wait(1);
   assert.deepEqual(JSON.parse(hook.body), examples[1]);
   assert.equal(other.inbox.arrived.length, 0);
+  const ping = await svix.endpoint.sendExample(app.id, endpoint.id, { eventType: "svix.ping" });
+  assert.deepEqual(ping.payload, { success: true });
   await refused(svix.endpoint.sendExample(app.id, endpoint.id, { eventType, exampleIndex: 7 }), 422, ["body", "exampleIndex"]);
   await refused(svix.endpoint.sendExample(app.id, endpoint.id, { eventType: unique("none") }), 404, "not_found");
 });

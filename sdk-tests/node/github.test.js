@@ -5,7 +5,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { after, before, test } from "node:test";
-import { key, newApp, svix, url } from "./sdk.js";
+import { generation, key, newApp, svix, url } from "./sdk.js";
 import { newEndpoint, start, stop } from "./receiver.js";
 
 before(start);
@@ -49,17 +49,19 @@ async function sendAll(t, send) {
   t.diagnostic(`${arrived.length} payloads of GitHub, ${total} bytes, arrived byte for byte`);
 }
 
+const once = { skip: generation === 1 && "node2 sends them" };
+
 test("there are more than 300 payloads", () => {
   assert.ok(examples.length > 300, `${examples.length}`);
 });
 
-test("every payload of GitHub, sent by the SDK, arrives byte for byte", (t) =>
+test("every payload of GitHub, sent by the SDK, arrives byte for byte", once, (t) =>
   sendAll(t, async (app, message) => {
     const { id } = await svix.message.create(app.id, message);
     return [id, Buffer.from(JSON.stringify(message.payload))];
   }));
 
-test("every payload of GitHub, sent with spaces and escapes, arrives byte for byte", (t) =>
+test("every payload of GitHub, sent with spaces and escapes, arrives byte for byte", once, (t) =>
   sendAll(t, async (app, { eventType, payload }) => {
     // What JSON.stringify would not write: indented, and in ASCII alone.
     const text = JSON.stringify(payload, null, 2).replace(
