@@ -1,12 +1,15 @@
 //! Endpoints as they are changed in part.
 
-use pushpull_domain::{Channel, Endpoint, EventTypeName, Metadata, Mode, RetrySchedule, Timestamp, Uid};
+use pushpull_domain::{
+    Channel, Endpoint, EventTypeName, Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid,
+};
 use pushpull_net::Policy;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::endpoint_in::{
-    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_url, set_disabled,
+    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_secret, check_url,
+    invalid, set_disabled,
 };
 use crate::{extract::Patch, problem::Problem};
 
@@ -41,6 +44,9 @@ pub struct EndpointPatch {
     pub rate_limit: Patch<u16>,
     /// Free pairs of text, in place of those it has.
     pub metadata: Option<Metadata>,
+    /// A secret to be put in place at once, without overlap, as SDKs of 1.x can ask for. `secret/rotate` has one.
+    #[schemars(with = "Option<String>")]
+    pub secret: Patch<String>,
     /// Who moves along its deliveries. Only `push` for now.
     #[schemars(with = "Option<String>")]
     pub mode: Option<Mode>,
@@ -83,6 +89,16 @@ impl EndpointPatch {
         }
         if let Some(metadata) = &self.metadata {
             endpoint.metadata.clone_from(metadata);
+        }
+        match &self.secret {
+            Patch::Absent => {}
+            Patch::Null => return Err(invalid("secret", "an endpoint always has a secret")),
+            Patch::Value(text) => {
+                let secret = check_secret("secret", text)?;
+                if secret != endpoint.secrets.current {
+                    endpoint.secrets = Secrets::new(secret);
+                }
+            }
         }
         if let Some(mode) = self.mode {
             endpoint.mode = check_mode(mode)?;

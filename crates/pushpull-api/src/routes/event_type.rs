@@ -17,7 +17,7 @@ use crate::{
     auth::Caller,
     extract::{Json, Patch, Query},
     models::{
-        endpoint_in::{check_list, invalid},
+        endpoint_in::{check_list, either, invalid},
         json,
     },
     paging::{self, Ordering},
@@ -63,6 +63,9 @@ pub struct EventTypeUpsertIn {
     /// Only applications with one of these features see it.
     #[schemars(with = "Option<Vec<String>>", length(min = 1))]
     pub feature_flags: Option<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<String>")]
+    pub feature_flag: Option<FeatureFlag>,
     /// Its own waits between attempts, in seconds; absent: the server's.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
@@ -87,6 +90,9 @@ pub struct EventTypePatch {
     /// Only applications with one of these features see it.
     #[schemars(with = "Option<Vec<String>>")]
     pub feature_flags: Patch<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<String>")]
+    pub feature_flag: Patch<FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Patch<RetrySchedule>,
@@ -116,6 +122,10 @@ pub struct EventTypeOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<String>>")]
     pub feature_flags: Option<&'a [FeatureFlag]>,
+    /// That feature, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub feature_flag: Option<&'a FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<f64>>")]
@@ -138,6 +148,10 @@ impl<'a> EventTypeOut<'a> {
             schemas: event_type.schemas.as_deref().filter(|_| with_content),
             group_name: event_type.group_name.as_deref(),
             feature_flags: event_type.feature_flags.as_deref(),
+            feature_flag: match event_type.feature_flags.as_deref() {
+                Some([flag]) => Some(flag),
+                _ => None,
+            },
             retry_schedule: event_type.retry_schedule.as_ref(),
             created_at: event_type.created_at.to_string(),
             updated_at: event_type.updated_at.to_string(),
@@ -151,6 +165,8 @@ impl EventTypeUpsertIn {
         environment: pushpull_domain::EnvironmentNo,
         name: EventTypeName,
     ) -> Result<EventType, Problem> {
+        let one = self.feature_flag.map(|flag| vec![flag]);
+        let feature_flags = either(("featureFlags", self.feature_flags), ("featureFlag", one))?;
         Ok(EventType {
             environment,
             name,
@@ -158,7 +174,7 @@ impl EventTypeUpsertIn {
             archived: self.archived,
             deprecated: self.deprecated,
             schemas: self.schemas.map(|schemas| check_schemas(&schemas)).transpose()?,
-            feature_flags: check_list("featureFlags", self.feature_flags, FEATURE_FLAGS_MAX)?,
+            feature_flags: check_list("featureFlags", feature_flags, FEATURE_FLAGS_MAX)?,
             group_name: self.group_name.map(check_group).transpose()?,
             retry_schedule: self.retry_schedule,
             created_at: Timestamp::default(),
@@ -180,8 +196,10 @@ impl EventTypePatch {
         if let Some(group) = self.group_name.given() {
             event_type.group_name = group.cloned().map(check_group).transpose()?;
         }
-        if let Some(flags) = self.feature_flags.given() {
-            event_type.feature_flags = check_list("featureFlags", flags.cloned(), FEATURE_FLAGS_MAX)?;
+        let flags = self.feature_flags.given().map(Option::<&_>::cloned);
+        let one = self.feature_flag.given().map(|flag| flag.map(|flag| vec![flag.clone()]));
+        if let Some(flags) = either(("featureFlags", flags), ("featureFlag", one))? {
+            event_type.feature_flags = check_list("featureFlags", flags, FEATURE_FLAGS_MAX)?;
         }
         if let Some(schedule) = self.retry_schedule.given() {
             event_type.retry_schedule = schedule.cloned();
