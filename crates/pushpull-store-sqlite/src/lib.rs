@@ -12,6 +12,8 @@ mod checkpoint;
 mod codec;
 mod deliveries;
 mod fault;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod messages;
 mod migrate;
 mod reader;

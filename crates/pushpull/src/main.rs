@@ -8,6 +8,8 @@ mod clock;
 mod commands;
 mod config;
 mod datadir;
+#[cfg(feature = "faults")]
+mod faults;
 mod keys;
 mod listen;
 mod metrics;
@@ -24,6 +26,11 @@ use clap::Parser;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "faults")]
+    if let Err(error) = faults::commit() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     match commands::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {
