@@ -186,9 +186,12 @@ impl Acceptor {
             () = self.stop.cancelled() => true,
         };
         if let_finish {
-            // Hyper finishes the request under way, if there is one, and closes.
-            let finish = graceful.shutdown();
-            tokio::join!(async { _ = connection.await }, finish);
+            // Hyper finishes the request under way, if there is one, and closes. Whoever comes first is enough:
+            // `shutdown` waits until the connection is dropped, which happens after this.
+            tokio::select! {
+                _ = connection => {}
+                () = graceful.shutdown() => {}
+            }
         }
     }
 }
