@@ -13,7 +13,11 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 use pushpull_store::Error;
 use rusqlite::Connection;
 
-use crate::{fault::Fault, setup};
+use crate::{
+    fault::{Fault, is_fatal, translate},
+    setup,
+    writer::Shared,
+};
 
 /// How often, while something is written.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -21,8 +25,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// instead of growing: 64 MiB.
 const LOG_PAGES_MAX: i64 = 8_192;
 
-#[derive(Default)]
 struct State {
+    shared: Arc<Shared>,
     /// Something was written since the last checkpoint.
     written: AtomicBool,
     /// The log is long: nobody but the writer can catch up with the writer.
@@ -37,10 +41,11 @@ pub(crate) struct Checkpointer {
 }
 
 impl Checkpointer {
-    pub(crate) fn start(file: &Path) -> Result<Self, Fault> {
+    pub(crate) fn start(file: &Path, shared: Arc<Shared>) -> Result<Self, Fault> {
         let conn = Connection::open(file)?;
         setup::checkpointer(&conn)?;
-        let state = Arc::new(State::default());
+        let state =
+            Arc::new(State { shared, written: AtomicBool::new(false), finish: AtomicBool::new(false) });
         let (stop, stopped) = crossbeam_channel::bounded::<()>(1);
         let seen = Arc::clone(&state);
         let thread = std::thread::Builder::new()
@@ -50,12 +55,8 @@ impl Checkpointer {
                     if !seen.written.swap(false, Ordering::Relaxed) {
                         continue;
                     }
-                    match checkpoint(&conn) {
-                        Ok(pages) if pages > LOG_PAGES_MAX => seen.finish.store(true, Ordering::Relaxed),
-                        Ok(_) => {}
-                        Err(error) => {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
-                        }
+                    if seen.checkpoint(&conn).is_some_and(|pages| pages > LOG_PAGES_MAX) {
+                        seen.finish.store(true, Ordering::Relaxed);
                     }
                 }
             })
@@ -68,10 +69,8 @@ impl Checkpointer {
         let state = Arc::clone(&self.state);
         Box::new(move |conn| {
             state.written.store(true, Ordering::Relaxed);
-            if state.finish.swap(false, Ordering::Relaxed)
-                && let Err(error) = checkpoint(conn)
-            {
-                tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
+            if state.finish.swap(false, Ordering::Relaxed) {
+                state.checkpoint(conn);
             }
         })
     }
@@ -84,7 +83,20 @@ impl Checkpointer {
     }
 }
 
-/// Moves what can be moved without waiting for anybody; how many pages the log has.
-fn checkpoint(conn: &Connection) -> Result<i64, rusqlite::Error> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+impl State {
+    /// Moves what can be moved without waiting for anybody; how many pages the log has, if it could be done.
+    fn checkpoint(&self, conn: &Connection) -> Option<i64> {
+        let moved = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1));
+        moved.map_err(|error| self.failed(error)).ok()
+    }
+
+    fn failed(&self, error: rusqlite::Error) {
+        let fatal = is_fatal(&error);
+        let error = translate(error);
+        tracing::warn!(error = &error as &dyn std::error::Error, fatal, "no checkpoint");
+        // The log was synced when it was written; but a disk that fails an fsync is trusted with nothing more.
+        if fatal {
+            (self.shared.on_fatal)(&error);
+        }
+    }
 }

@@ -62,7 +62,7 @@ pub struct Options {
     pub master_key: MasterKey,
     /// Master keys used before: they open what they sealed.
     pub older_master_keys: Vec<MasterKey>,
-    /// Called once, from the writer's thread, when what was written may be lost although it was acknowledged
+    /// Called from the thread that found out, when what was written may be lost although it was acknowledged
     /// (a failed fsync, a corrupt file). The process must end: nothing is acknowledged from then on.
     pub on_fatal: Box<dyn Fn(&Error) + Send + Sync>,
 }
@@ -104,7 +104,7 @@ impl Sqlite {
             on_fatal: options.on_fatal,
         });
         let readers = Arc::new(Readers::start(&file)?);
-        let checkpointer = Checkpointer::start(&file)?;
+        let checkpointer = Checkpointer::start(&file, Arc::clone(&shared))?;
         let writer = Writer::start(conn, Arc::clone(&shared), checkpointer.after_commit())
             .map_err(|error| Error::Unavailable(Arc::new(error)))?;
         Ok(Self {

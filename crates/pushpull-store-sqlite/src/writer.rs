@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) sealer: Sealer,
     pub(crate) listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
-    /// Called once, when nothing may be acknowledged any more: the process is to end.
+    /// Called when nothing may be acknowledged any more: the process is to end.
     pub(crate) on_fatal: Box<dyn Fn(&Error) + Send + Sync>,
 }
 

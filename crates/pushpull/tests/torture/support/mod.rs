@@ -2,6 +2,7 @@
 
 mod client;
 mod dice;
+mod posts;
 mod server;
 mod sink;
 
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 pub(crate) use client::{Answer, Client, json};
 pub(crate) use dice::Dice;
+pub(crate) use posts::{Burst, Posted, post};
 pub(crate) use server::{Home, Server, client_of};
 pub(crate) use sink::{Arrival, Ledger, Sink, hash};
 

@@ -59,6 +59,12 @@ impl Home {
         self
     }
 
+    /// The same, started by another program: a tracer, a namespace.
+    pub(crate) fn under(mut self, wrapper: impl IntoIterator<Item: Into<OsString>>) -> Self {
+        self.wrapper = wrapper.into_iter().map(Into::into).collect();
+        self
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
