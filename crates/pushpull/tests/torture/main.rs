@@ -9,6 +9,7 @@
 
 mod disk;
 mod fsync;
+mod input;
 mod kill;
 mod stop;
 mod support;

@@ -18,9 +18,6 @@ use tokio::{
 
 use super::{Client, PATIENCE};
 
-/// The admin key of every server here.
-const KEY: &str = "torture-key-0123456789";
-
 /// Where a server keeps everything, and how it is started.
 pub(crate) struct Home {
     dir: TempDir,
@@ -31,10 +28,13 @@ pub(crate) struct Home {
 }
 
 impl Home {
+    /// The admin key of every server here.
+    pub(crate) const KEY: &str = "torture-key-0123456789";
+
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = dir.path().join("admin.key");
-        std::fs::write(&key, KEY).unwrap();
+        std::fs::write(&key, Self::KEY).unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
         let settings = vec![
             ("PUSHPULL_DATA", dir.path().join("data").display().to_string()),
@@ -134,7 +134,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn client(&self) -> Client {
-        Client::new(self.address, Arc::from(KEY))
+        Client::new(self.address, Arc::from(Home::KEY))
     }
 
     pub(crate) fn pid(&self) -> rustix::process::Pid {
@@ -166,5 +166,5 @@ impl Server {
 
 /// A client for a server that is at this address now.
 pub(crate) fn client_of(address: SocketAddr) -> Client {
-    Client::new(address, Arc::from(KEY))
+    Client::new(address, Arc::from(Home::KEY))
 }
