@@ -47,6 +47,11 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
+/// Said when a key comes again with another request. A 422 has a place, here too: the SDKs read it so.
+pub(crate) fn key_reused() -> Problem {
+    Problem::invalid(&["header", HEADER], "was used for another request")
+}
+
 /// The hash of a body.
 pub(crate) fn hash(body: &[u8]) -> RequestHash {
     let mut hash = [0; 32];
@@ -102,7 +107,7 @@ pub(crate) async fn once(State(api): State<Api>, request: Request, next: Next) -
         async { collect(request_hash, next.run(Request::from_parts(parts, Body::from(body))).await).await };
     match api.answered.0.try_get_with(name, first).await {
         Ok(answer) if answer.request == request_hash => Ok(answer.into_response()),
-        Ok(_) => Err(Problem::KeyReused),
+        Ok(_) => Err(key_reused()),
         // Not a success, so not remembered: the next one tries again.
         Err(answer) => Ok((*answer).clone().into_response()),
     }

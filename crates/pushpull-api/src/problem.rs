@@ -74,9 +74,6 @@ pub enum Problem {
         /// The same, for people.
         detail: &'static str,
     },
-    /// The idempotency key was used for another request.
-    #[error("this idempotency key was used for another request")]
-    KeyReused,
     /// The body, or the payload in it, is too large.
     #[error("larger than {max} bytes")]
     TooLarge {
@@ -166,7 +163,7 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::MalformedJson { .. } | Self::Impossible { .. } | Self::Cut => StatusCode::BAD_REQUEST,
-            Self::Invalid { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
@@ -190,7 +187,6 @@ impl Problem {
             Self::NoRoute => "no_such_path",
             Self::NoMethod => "method_not_allowed",
             Self::Conflict { code, .. } | Self::Impossible { code, .. } => code,
-            Self::KeyReused => "idempotency_key_reused",
             Self::TooLarge { .. } => "payload_too_large",
             Self::Cut => "body_cut",
             Self::NotSupported(_) => "not_supported",

@@ -16,7 +16,7 @@ use rusqlite::Connection;
 use crate::{
     fault::{Fault, is_fatal, translate},
     setup,
-    writer::Shared,
+    tx::Shared,
 };
 
 /// How often, while something is written.
@@ -25,8 +25,8 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// instead of growing: 64 MiB.
 const LOG_PAGES_MAX: i64 = 8_192;
 
+#[derive(Default)]
 struct State {
-    shared: Arc<Shared>,
     /// Something was written since the last checkpoint.
     written: AtomicBool,
     /// The log is long: nobody but the writer can catch up with the writer.
@@ -36,6 +36,7 @@ struct State {
 /// The checkpointing thread.
 pub(crate) struct Checkpointer {
     state: Arc<State>,
+    shared: Arc<Shared>,
     stop: Sender<()>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -44,10 +45,9 @@ impl Checkpointer {
     pub(crate) fn start(file: &Path, shared: Arc<Shared>) -> Result<Self, Fault> {
         let conn = Connection::open(file)?;
         setup::checkpointer(&conn)?;
-        let state =
-            Arc::new(State { shared, written: AtomicBool::new(false), finish: AtomicBool::new(false) });
+        let state = Arc::new(State::default());
         let (stop, stopped) = crossbeam_channel::bounded::<()>(1);
-        let seen = Arc::clone(&state);
+        let (seen, watched) = (Arc::clone(&state), Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("pushpull-checkpoint".into())
             .spawn(move || {
@@ -55,22 +55,22 @@ impl Checkpointer {
                     if !seen.written.swap(false, Ordering::Relaxed) {
                         continue;
                     }
-                    if seen.checkpoint(&conn).is_some_and(|pages| pages > LOG_PAGES_MAX) {
+                    if checkpoint(&conn, &watched).is_some_and(|pages| pages > LOG_PAGES_MAX) {
                         seen.finish.store(true, Ordering::Relaxed);
                     }
                 }
             })
             .map_err(|error| Error::Unavailable(Arc::new(error)))?;
-        Ok(Self { state, stop, thread })
+        Ok(Self { state, shared, stop, thread })
     }
 
     /// What the writer is to do after each commit.
     pub(crate) fn after_commit(&self) -> Box<dyn FnMut(&Connection) + Send> {
-        let state = Arc::clone(&self.state);
+        let (state, shared) = (Arc::clone(&self.state), Arc::clone(&self.shared));
         Box::new(move |conn| {
             state.written.store(true, Ordering::Relaxed);
             if state.finish.swap(false, Ordering::Relaxed) {
-                state.checkpoint(conn);
+                checkpoint(conn, &shared);
             }
         })
     }
@@ -83,20 +83,20 @@ impl Checkpointer {
     }
 }
 
-impl State {
-    /// Moves what can be moved without waiting for anybody; how many pages the log has, if it could be done.
-    fn checkpoint(&self, conn: &Connection) -> Option<i64> {
-        let moved = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1));
-        moved.map_err(|error| self.failed(error)).ok()
-    }
-
-    fn failed(&self, error: rusqlite::Error) {
-        let fatal = is_fatal(&error);
-        let error = translate(error);
-        tracing::warn!(error = &error as &dyn std::error::Error, fatal, "no checkpoint");
-        // The log was synced when it was written; but a disk that fails an fsync is trusted with nothing more.
-        if fatal {
-            (self.shared.on_fatal)(&error);
+/// Moves what can be moved without waiting for anybody; how many pages the log has, if that went well.
+///
+/// A failed fsync is as fatal here as in a commit: the kernel may have dropped pages of the log that a commit is
+/// just about to acknowledge. A full disk is not: what could not be moved stays in the log.
+fn checkpoint(conn: &Connection, shared: &Shared) -> Option<i64> {
+    match conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)) {
+        Ok(pages) => Some(pages),
+        Err(error) if is_fatal(&error) => {
+            shared.die(&translate(error));
+            None
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
+            None
         }
     }
 }

@@ -7,6 +7,7 @@ const VARIABLE: &str = "FAULTY_PUSHPULL";
 
 /// Commits the fault that the environment names.
 #[expect(clippy::disallowed_methods, reason = "no setting: an ordinary build knows nothing of it")]
+#[expect(clippy::print_stderr, reason = "whoever starts such a build must see what it is")]
 pub(crate) fn commit() -> Result<()> {
     match std::env::var(VARIABLE).as_deref() {
         Ok("acknowledge-before-commit") => pushpull_store_sqlite::faults::acknowledge_early(),

@@ -25,7 +25,10 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[expect(clippy::print_stderr, reason = "what failed is told to who asked for it")]
 fn main() -> ExitCode {
+    // What this program writes holds keys or payloads: its files are this user's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     #[cfg(feature = "faults")]
     if let Err(error) = faults::commit() {
         eprintln!("error: {error:#}");

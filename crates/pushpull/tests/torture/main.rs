@@ -11,5 +11,4 @@ mod disk;
 mod fsync;
 mod input;
 mod kill;
-mod stop;
 mod support;
