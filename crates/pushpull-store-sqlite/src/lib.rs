@@ -14,6 +14,8 @@ mod codec;
 mod deliveries;
 mod due;
 mod fault;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod job;
 mod list;
 mod messages;

@@ -8,6 +8,8 @@ mod clock;
 mod commands;
 mod config;
 mod datadir;
+#[cfg(feature = "faults")]
+mod faults;
 mod keys;
 mod listen;
 mod metrics;
@@ -27,6 +29,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // What this program writes holds keys or payloads: its files are this user's alone.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    #[cfg(feature = "faults")]
+    if let Err(error) = faults::commit() {
+        eprintln!("error: {error:#}");
+        return ExitCode::FAILURE;
+    }
     match commands::Cli::parse().run() {
         Ok(code) => code,
         // Who read the answer had seen enough (`pushpull config show | head`).

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::endpoint_in::{CHANNELS_MAX, check_list, check_unique, invalid};
 use crate::{
-    extract::{plain, read_json},
+    extract::{plain, read_json, refuse_list},
     problem::Problem,
 };
 
@@ -80,6 +80,7 @@ impl<'a> MessageIn<'a> {
     /// Reads a request's body.
     pub(crate) fn read(body: &'a [u8]) -> Result<Self, Problem> {
         // Where a fault is costs time to know: only a body that has one is read again for it.
+        refuse_list(body)?;
         serde_json::from_slice(body).or_else(|_| read_json(body))
     }
 
