@@ -32,17 +32,9 @@ const MESSAGE: &str = "/app/{app_id}/msg/{msg_id}";
 
 /// The table. Paths are below `/api/v1`.
 pub(crate) fn all() -> impl Iterator<Item = Route> {
-    [
-        applications(),
-        endpoints(),
-        messages(),
-        attempts(),
-        event_types(),
-        authentication(),
-        health_checks(),
-    ]
-    .into_iter()
-    .flatten()
+    [applications(), endpoints(), messages(), attempts(), event_types(), authentication(), health_checks()]
+        .into_iter()
+        .flatten()
 }
 
 fn at(base: &str, rest: &str) -> String {

@@ -1,0 +1,9 @@
+//! Every route, in process, over a real store.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
+)]
+
+mod api;
+mod routes;
+mod story;
