@@ -91,7 +91,8 @@ impl Catalog for Sqlite {
     fn revoke_key(&self, environment: EnvironmentNo, id: KeyId) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(self.write(move |tx| {
             let written = tx.conn.execute(
-                "UPDATE api_key SET revoked_at = ?3 WHERE environment = ?1 AND id = ?2 AND revoked_at IS NULL",
+                "UPDATE api_key SET revoked_at = ?3 WHERE environment = ?1 AND id = ?2
+                 AND (revoked_at IS NULL OR revoked_at > ?3)",
                 params![environment.0, id.to_string(), tx.now.as_millis()],
             )?;
             Ok(written == 1)
