@@ -9,7 +9,8 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use pushpull_domain::{
-    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, Tag,
+    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, MessageKey,
+    Tag,
 };
 use pushpull_store::{
     AttemptFilter, DeliveryStatus, DueDelivery, MessageFilter, Order, Page, PageQuery, StoredAttempt,
@@ -28,7 +29,7 @@ use crate::{
     },
     paging,
     path::{self, AtEndpoint, OfMessage, param},
-    problem::Problem,
+    problem::{Impossible, Problem},
     routes::{
         endpoint::cut,
         endpoint_send::{Empty, query_moment},
@@ -128,6 +129,26 @@ impl ListQuery {
     }
 }
 
+/// A page of a message's attempts, but for those at endpoints that are deleted: they are not shown. Pages are
+/// read until there is something to show, since a page must not be empty while the list goes on.
+async fn attempts_for(
+    api: &Api,
+    app: &AppSnapshot,
+    message: MessageKey,
+    filter: AttemptFilter,
+    mut page: PageQuery<AttemptId>,
+) -> Result<Page<(StoredAttempt, EndpointId)>, Problem> {
+    loop {
+        let found = api.store().attempts_for(message, filter.clone(), page.clone()).await?;
+        let farthest = if page.backwards { found.items.first() } else { found.items.last() };
+        page.beyond = farthest.map(|attempt| attempt.id);
+        let shown = at_known_endpoints(app, found);
+        if shown.done || !shown.items.is_empty() {
+            return Ok(shown);
+        }
+    }
+}
+
 pub(crate) async fn list_by_endpoint(
     State(api): State<Api>,
     AtEndpoint { app, endpoint }: AtEndpoint,
@@ -155,10 +176,9 @@ pub(crate) async fn list_by_message(
 ) -> Result<Response, Problem> {
     let page = query.page()?;
     let found = match query.filter(&app)? {
-        Some(filter) => api.store().attempts_for(message.key, filter, page).await?,
+        Some(filter) => attempts_for(&api, &app, message.key, filter, page).await?,
         None => Page { items: Vec::new(), done: true },
     };
-    let found = at_known_endpoints(&app, found);
     Ok(query.answer(
         &found,
         |(attempt, _)| attempt.id,
@@ -346,16 +366,10 @@ pub(crate) async fn resend(
     AtEndpoint { endpoint, .. }: AtEndpoint,
 ) -> Result<Response, Problem> {
     if !endpoint.is_enabled() {
-        return Err(Problem::Impossible {
-            code: "endpoint_disabled",
-            detail: "the endpoint is disabled; enable it first",
-        });
+        return Err(Problem::Impossible(Impossible::EndpointDisabled));
     }
     if !api.store().resend(message.key, endpoint.no).await? {
-        return Err(Problem::Impossible {
-            code: "payload_expired",
-            detail: "the message's payload is not kept any more",
-        });
+        return Err(Problem::Impossible(Impossible::PayloadExpired));
     }
     Ok((StatusCode::ACCEPTED, Answer(Empty::new())).into_response())
 }

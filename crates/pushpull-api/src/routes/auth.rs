@@ -17,7 +17,7 @@ use crate::{
     extract::Json,
     models::endpoint_in::invalid,
     path::AppRef,
-    problem::Problem,
+    problem::{Impossible, Problem},
     routes::app::{self, ApplicationIn},
     state::Api,
 };
@@ -113,10 +113,7 @@ pub(crate) async fn app_portal_access(
 /// Ends the key that the request shows.
 pub(crate) async fn logout(State(api): State<Api>, caller: Caller) -> Result<StatusCode, Problem> {
     let (Some(key), Scope::App { .. }) = (caller.key, &caller.scope) else {
-        return Err(Problem::Impossible {
-            code: "not_a_portal_key",
-            detail: "only a key that app-portal-access gave can be ended so; use `pushpull key revoke`",
-        });
+        return Err(Problem::Impossible(Impossible::NotAPortalKey));
     };
     api.store().revoke_key(caller.environment, key).await?;
     api.keyring.forget_all();

@@ -19,7 +19,7 @@ use crate::{
     models::{endpoint_in::EndpointIn, endpoint_out::EndpointOut, endpoint_patch::EndpointPatch, json},
     paging::{self, Ordering},
     path::{self, AtEndpoint, EndpointRef, InApp},
-    problem::Problem,
+    problem::{Conflict, Problem},
     state::Api,
 };
 
@@ -82,10 +82,7 @@ pub(crate) async fn create(
 
 fn refused_new(error: WriteError) -> Problem {
     match error {
-        WriteError::Stale => Problem::Conflict {
-            code: "too_many_endpoints",
-            detail: "the application has as many endpoints as it may have; delete one first".into(),
-        },
+        WriteError::Stale => Problem::Conflict(Conflict::TooManyEndpoints),
         other => Problem::refused("endpoint", other),
     }
 }

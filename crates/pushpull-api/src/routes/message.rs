@@ -20,7 +20,7 @@ use crate::{
     models::{message_in::MessageIn, message_out},
     paging,
     path::{AppRef, InApp, OfMessage},
-    problem::Problem,
+    problem::{Conflict, Problem},
     routes::{app, endpoint_send::query_moment},
     state::Api,
 };
@@ -91,10 +91,7 @@ pub(crate) fn accepted(published: Published, with_content: bool) -> Result<Respo
             Ok(response)
         }
         Published::KeyReused => Err(Problem::KeyReused),
-        Published::EventIdTaken => Err(Problem::Conflict {
-            code: "event_id_taken",
-            detail: "there is another message with this eventId".into(),
-        }),
+        Published::EventIdTaken => Err(Problem::Conflict(Conflict::EventIdTaken)),
         Published::AppGone => Err(Problem::NotFound("application")),
     }
 }
