@@ -54,6 +54,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if let Some(need) = route.need {
         operation["security"] = json!([{ "key": [] }]);
         operation["description"] = format!("Takes {}.", need.scopes()).into();
+        operation["x-scopes"] = json!(need.words());
     }
     if route.is_deprecated {
         operation["deprecated"] = true.into();

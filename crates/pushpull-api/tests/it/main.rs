@@ -6,4 +6,6 @@
 
 mod api;
 mod routes;
+mod scopes;
 mod story;
+mod strangers;

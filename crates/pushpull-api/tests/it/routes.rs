@@ -164,14 +164,14 @@ async fn attempts(api: &TestApi) -> Called {
     let due_at = START.after(Duration::from_secs(5));
     let refused =
         Outcome::Refused { status: 500, body: Bytes::from_static(b"no disk left"), retry_after: None };
-    attempted(api, "acme", &id, refused, owed(due_at)).await;
+    attempted(api, &api.admin, "acme", &id, refused, owed(due_at)).await;
     story.get("/app/acme/msg/evt-1/endpoint").await.is(200);
     api.clock.set(due_at);
     let dns = Outcome::Failed { class: ErrorClass::Dns, detail: "receiver.example does not resolve".into() };
-    attempted(api, "acme", &id, dns, owed(due_at.after(Duration::from_mins(5)))).await;
+    attempted(api, &api.admin, "acme", &id, dns, owed(due_at.after(Duration::from_mins(5)))).await;
     api.clock.advance(Duration::from_mins(5));
     let delivered = Outcome::Delivered { status: 200, body: Bytes::from_static(b"thanks") };
-    attempted(api, "acme", &id, delivered, DeliveryState::Delivered).await;
+    attempted(api, &api.admin, "acme", &id, delivered, DeliveryState::Delivered).await;
 
     story.get("/app/acme/endpoint/main/msg?limit=1").await.is(200);
     story.get("/app/acme/endpoint/main/stats").await.is(200);

@@ -8,7 +8,7 @@ use pushpull_domain::{
 use pushpull_store::{Ref, Settlement};
 use serde_json::Value;
 
-use crate::api::{Answer, TestApi};
+use crate::api::{Answer, Client, TestApi};
 
 /// Calls that follow one another.
 pub(crate) struct Story<'a> {
@@ -63,17 +63,22 @@ impl<'a> Story<'a> {
 /// Plays the dispatcher: each delivery of a message was attempted, and it went like this.
 pub(crate) async fn attempted(
     api: &TestApi,
+    client: &Client,
     app: &str,
     message: &str,
     outcome: Outcome,
     state: DeliveryState,
 ) {
-    let app = Ref::Uid(app.parse().unwrap());
-    let app = api.store.log.app(api.store.environment.no, &app).await.unwrap().unwrap();
-    let message = api.log().message(app.app.no, message.parse().unwrap()).await.unwrap().unwrap();
-    let deliveries = api.log().deliveries_of(message.key).await.unwrap();
-    let settled = deliveries.into_iter().map(|delivery| settlement(api, delivery, &outcome, state));
-    api.log().settle(settled.collect()).await.unwrap();
+    let id = client.get(&format!("/app/{app}")).await.is(200).str("id");
+    let environments = api.log().environments().await.unwrap();
+    for environment in environments {
+        let app = Ref::Id(id.parse().unwrap());
+        let Some(app) = api.store.log.app(environment.no, &app).await.unwrap() else { continue };
+        let message = api.log().message(app.app.no, message.parse().unwrap()).await.unwrap().unwrap();
+        let deliveries = api.log().deliveries_of(message.key).await.unwrap();
+        let settled = deliveries.into_iter().map(|delivery| settlement(api, delivery, &outcome, state));
+        api.log().settle(settled.collect()).await.unwrap();
+    }
 }
 
 fn settlement(api: &TestApi, delivery: Delivery, outcome: &Outcome, state: DeliveryState) -> Settlement {
