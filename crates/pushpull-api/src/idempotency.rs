@@ -19,7 +19,12 @@ use http_body_util::BodyExt;
 use moka::future::Cache;
 use pushpull_domain::{EnvironmentNo, Timestamp};
 
-use crate::{auth::Caller, extract, problem::Problem, state::Api};
+use crate::{
+    auth::Caller,
+    extract,
+    problem::{Kind, Problem},
+    state::Api,
+};
 
 /// How long an answer is given again: 12 h, as the Svix API has it.
 const REMEMBERED: Duration = Duration::from_hours(12);
@@ -45,6 +50,12 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
             Err(Problem::invalid(&["header", HEADER], message))
         }
     }
+}
+
+/// Said when a key comes again with another request. A 422 has a place, here too: the SDKs read it so.
+pub(crate) fn key_reused() -> Problem {
+    let place = vec!["header".into(), HEADER.into()];
+    Problem::Invalid { place, message: "was used for another request".into(), kind: Kind::KeyReused }
 }
 
 /// The hash of a body.
@@ -121,10 +132,10 @@ pub(crate) async fn once(State(api): State<Api>, request: Request, next: Next) -
     };
     match api.answered.0.try_get_with(name, first).await {
         Ok(answer) if answer.request == request_hash => Ok(answer.into_response()),
-        Ok(_) => Err(Problem::KeyReused),
+        Ok(_) => Err(key_reused()),
         // Not a success, so not remembered: the next one tries again.
         Err(answer) if answer.request == request_hash => Ok((*answer).clone().into_response()),
-        Err(_) => Err(Problem::KeyReused),
+        Err(_) => Err(key_reused()),
     }
 }
 

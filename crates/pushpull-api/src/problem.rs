@@ -68,9 +68,6 @@ pub enum Problem {
     /// The thing is not in a state in which this can be done.
     #[error(transparent)]
     Impossible(Impossible),
-    /// The idempotency key was used for another request.
-    #[error("this idempotency key was used for another request")]
-    KeyReused,
     /// The body, or the payload in it, is too large.
     #[error("larger than {max} bytes")]
     TooLarge {
@@ -131,6 +128,8 @@ pub enum Kind {
     Missing,
     /// It has a value that it cannot have.
     Value,
+    /// It is an idempotency key that was used for another request.
+    KeyReused,
 }
 
 impl Kind {
@@ -138,6 +137,7 @@ impl Kind {
         match self {
             Self::Missing => "value_error.missing",
             Self::Value => "value_error",
+            Self::KeyReused => Code::IdempotencyKeyReused.as_str(),
         }
     }
 }
@@ -200,7 +200,7 @@ impl Problem {
     pub fn status(&self) -> StatusCode {
         match self {
             Self::MalformedJson { .. } | Self::Impossible(_) | Self::Cut => StatusCode::BAD_REQUEST,
-            Self::Invalid { .. } | Self::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
@@ -216,7 +216,8 @@ impl Problem {
     pub fn code(&self) -> Code {
         match self {
             Self::MalformedJson { .. } => Code::MalformedJson,
-            Self::Invalid { .. } => Code::Validation,
+            Self::Invalid { kind: Kind::KeyReused, .. } => Code::IdempotencyKeyReused,
+            Self::Invalid { kind: Kind::Missing | Kind::Value, .. } => Code::Validation,
             Self::Unauthenticated(_) => Code::AuthenticationFailed,
             Self::Forbidden(_) => Code::InsufficientScope,
             Self::NotFound(_) => Code::NotFound,
@@ -229,7 +230,6 @@ impl Problem {
             Self::Impossible(Impossible::EndpointDisabled) => Code::EndpointDisabled,
             Self::Impossible(Impossible::PayloadExpired) => Code::PayloadExpired,
             Self::Impossible(Impossible::NotAPortalKey) => Code::NotAPortalKey,
-            Self::KeyReused => Code::IdempotencyKeyReused,
             Self::TooLarge { .. } => Code::PayloadTooLarge,
             Self::Cut => Code::BodyCut,
             Self::Store(StoreError::Full(_)) => Code::StoreFull,
@@ -273,10 +273,9 @@ impl IntoResponse for Problem {
         let retry_after = self.retry_after();
         let detail = self.detail();
         let mut response = match self {
-            Self::Invalid { place, message, kind } => invalid(place, message, kind.as_str()),
-            // Clients read every 422 in this form.
-            Self::KeyReused => {
-                invalid(vec!["header".into(), "idempotency-key".into()], detail, code.as_str())
+            Self::Invalid { place, message, kind } => {
+                let fault = FaultOut { loc: place, msg: message, kind: kind.as_str() };
+                (status, Json(ValidationErrorOut { detail: vec![fault] })).into_response()
             }
             _ => (status, Json(ErrorOut { code, detail })).into_response(),
         };
@@ -288,9 +287,4 @@ impl IntoResponse for Problem {
         }
         response
     }
-}
-
-fn invalid(loc: Vec<String>, msg: String, kind: &'static str) -> Response {
-    let detail = vec![FaultOut { loc, msg, kind }];
-    (StatusCode::UNPROCESSABLE_ENTITY, Json(ValidationErrorOut { detail })).into_response()
 }

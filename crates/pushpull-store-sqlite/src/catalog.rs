@@ -17,7 +17,8 @@ use crate::{
     catalog_rows::{self as rows, to_json},
     codec::{self, NO_MAX},
     fault::{Fault, inconsistent},
-    writer::Tx,
+    trim,
+    tx::Tx,
 };
 
 impl Catalog for Sqlite {
@@ -67,8 +68,9 @@ impl Catalog for Sqlite {
     fn key(&self, hash: KeyHash) -> BoxFuture<'_, Result<Option<ApiKey>, Error>> {
         Box::pin(self.read(move |conn| {
             conn.prepare_cached(
-                "SELECT api_key.*, app.id AS app_id FROM api_key LEFT JOIN app ON app.no = api_key.app
-                 WHERE hash = ?1 AND (api_key.app IS NULL OR app.deleted_at IS NULL)",
+                "SELECT api_key.*, app.id AS app_id
+                 FROM api_key LEFT JOIN app ON app.no = api_key.app AND app.deleted_at IS NULL
+                 WHERE hash = ?1 AND (api_key.app IS NULL OR app.no IS NOT NULL)",
             )?
             .query_row([hash.0], |row| Ok(rows::api_key(row)))
             .optional()?
@@ -80,8 +82,10 @@ impl Catalog for Sqlite {
         Box::pin(self.read(move |conn| {
             collect(
                 conn,
-                "SELECT api_key.*, app.id AS app_id FROM api_key LEFT JOIN app ON app.no = api_key.app
-                 WHERE api_key.environment = ?1 ORDER BY api_key.created_at, api_key.id",
+                "SELECT api_key.*, app.id AS app_id
+                 FROM api_key LEFT JOIN app ON app.no = api_key.app AND app.deleted_at IS NULL
+                 WHERE api_key.environment = ?1 AND (api_key.app IS NULL OR app.no IS NOT NULL)
+                 ORDER BY api_key.created_at, api_key.id",
                 [environment.0],
                 rows::api_key,
             )
@@ -91,8 +95,8 @@ impl Catalog for Sqlite {
     fn revoke_key(&self, environment: EnvironmentNo, id: KeyId) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(self.write(move |tx| {
             let written = tx.conn.execute(
-                "UPDATE api_key SET revoked_at = ?3 WHERE environment = ?1 AND id = ?2
-                 AND (revoked_at IS NULL OR revoked_at > ?3)",
+                "UPDATE api_key SET revoked_at = ?3
+                 WHERE environment = ?1 AND id = ?2 AND (revoked_at IS NULL OR revoked_at > ?3)",
                 params![environment.0, id.to_string(), tx.now.as_millis()],
             )?;
             Ok(written == 1)
@@ -172,7 +176,7 @@ impl Catalog for Sqlite {
         filter: AppListFilter,
         page: PageQuery<AppId>,
     ) -> BoxFuture<'_, Result<Page<App>, Error>> {
-        Box::pin(self.read(move |conn| {
+        Box::pin(self.read_long(move |conn| {
             let sql = format!(
                 "SELECT * FROM app WHERE environment = ?1 AND deleted_at IS NULL {} {} AND (?2 IS NULL OR id {} ?2)
                  ORDER BY id {} LIMIT ?3",
@@ -215,6 +219,8 @@ impl Catalog for Sqlite {
                 )
                 .optional()?;
             let app = AppNo(app.ok_or(WriteError::NotFound)?);
+            // The first of what it is owed ends at once, which is mostly all; the rest by and by.
+            trim::end_endpoint(tx, no.0)?;
             bump(tx, app)
         }))
     }
@@ -551,10 +557,11 @@ fn update_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>,
     if endpoint.mode == Mode::Push && before.mode != Mode::Push {
         // What gathered meanwhile is owed by the dispatcher from now on.
         let (first, last) = codec::range(endpoint.no.0);
-        tx.conn.execute(
+        let due = tx.conn.execute(
             "UPDATE delivery SET due_at = ?3 WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND due_at IS NULL",
-            params![first, last, tx.now.as_millis()],
+            params![first, last, tx.wall.as_millis()],
         )?;
+        tx.tally.pending += due as i64;
         tx.news.rescheduled.push(endpoint.no);
     }
     bump(tx, endpoint.app)?;

@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
-    AppNo, AttemptId, Delivery, DeliveryKey, EndpointNo, Message, MessageKey, Payload, Seq, TaskId,
-    Timestamp, attempt::Trigger,
+    AppNo, AttemptId, Delivery, DeliveryKey, DeliveryState, EndpointNo, Message, MessageKey, Payload, Seq,
+    TaskId, Timestamp, attempt::Trigger,
 };
 use pushpull_store::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, Error,
@@ -16,13 +16,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Sqlite,
-    append::{insert_delivery, next_seq},
+    append::insert_delivery,
     catalog::{collect, cut, upwards},
     codec,
     fault::Fault,
     messages::bounds,
     recovery, rows, settle,
-    writer::Tx,
+    tx::Tx,
 };
 
 /// Endpoints in the index of what is due, one seek for each, whatever each is owed.
@@ -93,7 +93,7 @@ impl Deliveries for Sqlite {
         filter: MessageFilter,
         page: PageQuery<Seq>,
     ) -> BoxFuture<'_, Result<Page<DueDelivery>, Error>> {
-        Box::pin(self.read(move |conn| endpoint_deliveries(conn, endpoint, status, &filter, &page)))
+        Box::pin(self.read_long(move |conn| endpoint_deliveries(conn, endpoint, status, &filter, &page)))
     }
 
     fn delivery_counts(
@@ -102,7 +102,7 @@ impl Deliveries for Sqlite {
         since: Timestamp,
         until: Timestamp,
     ) -> BoxFuture<'_, Result<DeliveryCounts, Error>> {
-        Box::pin(self.read(move |conn| delivery_counts(conn, endpoint, since, until)))
+        Box::pin(self.read_long(move |conn| delivery_counts(conn, endpoint, since, until)))
     }
 
     fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<bool, Error>> {
@@ -135,7 +135,7 @@ impl Deliveries for Sqlite {
         filter: AttemptFilter,
         page: PageQuery<AttemptId>,
     ) -> BoxFuture<'_, Result<Page<AttemptWithMessage>, Error>> {
-        Box::pin(self.read(move |conn| attempts_at(conn, endpoint, &filter, &page)))
+        Box::pin(self.read_long(move |conn| attempts_at(conn, endpoint, &filter, &page)))
     }
 
     fn attempts_for(
@@ -144,7 +144,7 @@ impl Deliveries for Sqlite {
         filter: AttemptFilter,
         page: PageQuery<AttemptId>,
     ) -> BoxFuture<'_, Result<Page<StoredAttempt>, Error>> {
-        Box::pin(self.read(move |conn| attempts_for(conn, message, &filter, &page)))
+        Box::pin(self.read_long(move |conn| attempts_for(conn, message, &filter, &page)))
     }
 
     fn expunge_attempt(&self, message: MessageKey, id: AttemptId) -> BoxFuture<'_, Result<bool, Error>> {
@@ -164,6 +164,9 @@ fn due(
     skip: &[Seq],
     limit: usize,
 ) -> Result<DuePage, Fault> {
+    if is_deleted(conn, endpoint)? {
+        return Ok(DuePage::default());
+    }
     let skip: HashSet<Seq> = skip.iter().copied().collect();
     let (first, last) = codec::range(endpoint.0);
     let (sql, from) = match order {
@@ -205,6 +208,15 @@ fn due(
         DueOrder::ByTime { .. } | DueOrder::BySeq { .. } => None,
     };
     Ok(DuePage { items: found, next_due_at })
+}
+
+/// Whether an endpoint is gone. What it is owed may still have to be cancelled.
+fn is_deleted(conn: &Connection, endpoint: EndpointNo) -> Result<bool, rusqlite::Error> {
+    let alive: Option<bool> = conn
+        .prepare_cached("SELECT deleted_at IS NULL FROM endpoint WHERE no = ?1")?
+        .query_row([endpoint.0], |row| row.get(0))
+        .optional()?;
+    Ok(alive != Some(true))
 }
 
 fn endpoint_deliveries(
@@ -287,21 +299,16 @@ fn delivery_counts(
 fn resend(tx: &mut Tx<'_>, message: MessageKey, endpoint: EndpointNo) -> Result<bool, Fault> {
     let key = codec::message_key(message);
     let Some(found) = rows::message(tx.conn, key)? else { return Ok(false) };
+    let Some(pushed) = is_pushed(tx.conn, message.app, endpoint)? else { return Ok(false) };
     if found.payload == Payload::Expunged {
         return Ok(false);
     }
-    let pushed: bool = tx
-        .conn
-        .prepare_cached("SELECT mode = 0 FROM endpoint WHERE no = ?1")?
-        .query_row([endpoint.0], |row| row.get(0))?;
-    let due_at = pushed.then_some(tx.now);
+    let due_at = pushed.then_some(tx.wall);
     let mut fanout = found.fanout;
     if let Some((_, seq)) = fanout.iter().find(|(no, _)| *no == endpoint) {
-        let delivery = codec::delivery_key(DeliveryKey { endpoint, seq: *seq });
-        reopen(tx.conn, delivery, due_at)?;
+        reopen(tx, codec::delivery_key(DeliveryKey { endpoint, seq: *seq }), due_at)?;
     } else {
-        let seq = next_seq(tx.conn, tx.memory, endpoint)?;
-        insert_delivery(tx.conn, endpoint, seq, message, due_at, Trigger::Manual as u8)?;
+        let seq = insert_delivery(tx, endpoint, message, due_at, Trigger::Manual)?;
         fanout.push((endpoint, seq));
         tx.conn
             .execute("UPDATE message SET fanout = ?2 WHERE key = ?1", params![key, codec::fanout(&fanout)])?;
@@ -310,12 +317,27 @@ fn resend(tx: &mut Tx<'_>, message: MessageKey, endpoint: EndpointNo) -> Result<
     Ok(true)
 }
 
+/// Whether the dispatcher brings things to an endpoint of this application; `None`: there is no such endpoint.
+pub(crate) fn is_pushed(
+    conn: &Connection,
+    app: AppNo,
+    endpoint: EndpointNo,
+) -> Result<Option<bool>, rusqlite::Error> {
+    conn.prepare_cached("SELECT mode = 0 FROM endpoint WHERE no = ?1 AND app = ?2 AND deleted_at IS NULL")?
+        .query_row([endpoint.0, app.0], |row| row.get(0))
+        .optional()
+}
+
 /// Owes a delivery again, by hand, its schedule begun anew.
-pub(crate) fn reopen(conn: &Connection, key: i64, due_at: Option<Timestamp>) -> Result<(), rusqlite::Error> {
-    conn.prepare_cached(
-        "UPDATE delivery SET state = 0, due_at = ?2, trigger = 1, attempts = 0 WHERE key = ?1",
-    )?
-    .execute(params![key, due_at.map(Timestamp::as_millis)])?;
+pub(crate) fn reopen(tx: &mut Tx<'_>, key: i64, due_at: Option<Timestamp>) -> Result<(), Fault> {
+    let Some(before) = rows::delivery(tx.conn, key)? else { return Ok(()) };
+    tx.conn
+        .prepare_cached(
+            "UPDATE delivery SET state = 0, due_at = ?2, trigger = 1, attempts = 0 WHERE key = ?1",
+        )?
+        .execute(params![key, due_at.map(Timestamp::as_millis)])?;
+    tx.tally.leaves(before.state);
+    tx.tally.enters(DeliveryState::Owed { due_at, trigger: Trigger::Manual });
     Ok(())
 }
 

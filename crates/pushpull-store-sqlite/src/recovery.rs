@@ -8,10 +8,10 @@ use crate::{
     append::endpoint_memory,
     catalog::collect,
     codec,
-    deliveries::reopen,
+    deliveries::{is_pushed, reopen},
     fault::{Fault, inconsistent},
     rows,
-    writer::Tx,
+    tx::Tx,
 };
 
 /// Deliveries looked at in one step: some ten milliseconds of the writer's time.
@@ -66,20 +66,26 @@ pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault>
     let endpoint = recovery.endpoint;
     let (first_message, end_message) = rows::span(tx.conn, recovery.app, recovery.since, recovery.until)?;
     let key = |seq| codec::delivery_key(DeliveryKey { endpoint, seq: Seq(seq) });
-    // Looked at: all that failed for good, and what failed and waits for its next attempt.
+    let pushed = is_pushed(tx.conn, recovery.app, endpoint)?;
+    // Looked at: all that failed for good, and what failed and waits for its next attempt. What has no payload
+    // any more cannot be sent.
     let looked: Vec<(i64, bool)> = collect(
         tx.conn,
         "SELECT key, message >= ?3 AND message < ?4 AND (state = 2 OR (state = 0 AND attempts > 0))
+             AND EXISTS (SELECT 1 FROM message WHERE message.key = delivery.message AND payload IS NOT NULL)
          FROM delivery NOT INDEXED WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?5",
         params![key(next_seq), key(end_seq), first_message, end_message, STEP],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
     let mut reopened = 0;
-    for (key, _) in looked.iter().filter(|(_, failed)| *failed) {
-        reopen(tx.conn, *key, Some(tx.now))?;
-        reopened += 1;
+    if let Some(pushed) = pushed {
+        let due_at = pushed.then_some(tx.wall);
+        for (key, _) in looked.iter().filter(|(_, failed)| *failed) {
+            reopen(tx, *key, due_at)?;
+            reopened += 1;
+        }
     }
-    let done = looked.len() < STEP;
+    let done = pushed.is_none() || looked.len() < STEP;
     let next = looked.last().map_or(end_seq, |(key, _)| codec::place(*key) + 1);
     tx.conn.execute(
         "UPDATE recovery SET next_seq = ?2, done = ?3, updated_at = ?4 WHERE task = ?1",

@@ -89,10 +89,6 @@ pub(crate) fn state_number(state: DeliveryState) -> u8 {
     }
 }
 
-pub(crate) fn trigger_number(trigger: Trigger) -> u8 {
-    trigger as u8
-}
-
 fn trigger(number: u8) -> Trigger {
     if number == Trigger::Manual as u8 { Trigger::Manual } else { Trigger::Scheduled }
 }

@@ -30,7 +30,7 @@ impl Upkeep for Sqlite {
     }
 
     fn ledger(&self) -> BoxFuture<'_, Result<Ledger, Error>> {
-        Box::pin(self.read(|conn| {
+        Box::pin(self.read_long(|conn| {
             let mut ledger = Ledger {
                 accepted: conn.query_row("SELECT count(*) FROM delivery", [], |row| row.get(0))?,
                 ..Ledger::default()
@@ -73,7 +73,12 @@ impl Upkeep for Sqlite {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async move { tokio::task::block_in_place(|| self.shut()) })
+        let shut = self.shut();
+        Box::pin(async move {
+            if tokio::task::spawn_blocking(shut).await.is_err() {
+                tracing::error!("the store did not close in order");
+            }
+        })
     }
 }
 

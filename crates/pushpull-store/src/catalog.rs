@@ -92,7 +92,8 @@ pub trait Catalog: Send + Sync {
     fn key(&self, hash: KeyHash) -> BoxFuture<'_, Result<Option<ApiKey>, Error>>;
     /// All keys of an environment, in the order they were made.
     fn keys(&self, environment: EnvironmentNo) -> BoxFuture<'_, Result<Vec<ApiKey>, Error>>;
-    /// Refuses a key from now on; `false`: there is no such key, or it was revoked before.
+    /// Refuses a key from now on, also one that would end by itself later; `false`: there is no such key, or it
+    /// was refused already.
     fn revoke_key(
         &self,
         environment: EnvironmentNo,

@@ -23,7 +23,10 @@ use clap::Parser;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+#[expect(clippy::print_stderr, reason = "what failed is told to who asked for it")]
 fn main() -> ExitCode {
+    // What this program writes holds keys or payloads: its files are this user's alone.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match commands::Cli::parse().run() {
         Ok(code) => code,
         Err(error) => {

@@ -110,6 +110,15 @@ pub(crate) async fn app_portal_access(
     Ok(Answer(AppPortalAccessOut { url: format!("{}/portal#key={token}", api.public_url), token }))
 }
 
+/// The older name: it says nothing in its body.
+pub(crate) async fn dashboard_access(
+    state: State<Api>,
+    caller: Caller,
+    name: AppRef,
+) -> Result<Answer<AppPortalAccessOut>, Problem> {
+    app_portal_access(state, caller, name, Json(AppPortalAccessIn::default())).await
+}
+
 /// Ends the key that the request shows.
 pub(crate) async fn logout(State(api): State<Api>, caller: Caller) -> Result<StatusCode, Problem> {
     let (Some(key), Scope::App { .. }) = (caller.key, &caller.scope) else {

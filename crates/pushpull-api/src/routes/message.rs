@@ -90,7 +90,7 @@ pub(crate) fn accepted(published: Published, with_content: bool) -> Result<Respo
             *response.status_mut() = StatusCode::ACCEPTED;
             Ok(response)
         }
-        Published::KeyReused => Err(Problem::KeyReused),
+        Published::KeyReused => Err(idempotency::key_reused()),
         Published::EventIdTaken => Err(Problem::Conflict(Conflict::EventIdTaken)),
         Published::AppGone => Err(Problem::NotFound("application")),
     }

@@ -172,9 +172,8 @@ fn authentication() -> Vec<Route> {
         post("/auth/app-portal-access/{app_id}", "v1.authentication.app-portal-access", auth::app_portal_access)
             .says("Gives an application's portal a key").takes(Need::Admin)
             .body::<auth::AppPortalAccessIn>().gives::<auth::AppPortalAccessOut>(200),
-        post("/auth/dashboard-access/{app_id}", "v1.authentication.dashboard-access", auth::app_portal_access).deprecated()
-            .says("The older path of app-portal-access").takes(Need::Admin)
-            .body::<auth::AppPortalAccessIn>().gives::<auth::AppPortalAccessOut>(200),
+        post("/auth/dashboard-access/{app_id}", "v1.authentication.dashboard-access", auth::dashboard_access).deprecated()
+            .says("The older path of app-portal-access").takes(Need::Admin).gives::<auth::AppPortalAccessOut>(200),
         post("/auth/logout", "v1.authentication.logout", auth::logout).idempotent_by_itself()
             .says("Ends the portal's key that is shown").takes(Need::Catalog).gives_nothing(204),
     ]
