@@ -5,8 +5,9 @@
 use std::{fmt::Display, str::FromStr};
 
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, header};
-use pushpull_store::{Order, Page, PageQuery};
+use pushpull_store::{Error, Order, Page, PageQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 250;
 
 /// Which way a list goes.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ordering {
     /// Oldest first; of event types: by name.
@@ -47,6 +48,7 @@ pub(crate) struct ListOut<T> {
     /// The items.
     pub data: Vec<T>,
     /// Where the next page begins; `null`: the list is empty.
+    #[schemars(required, extend("nullable" = true))]
     pub iterator: Option<String>,
     /// Where the page before begins.
     pub prev_iterator: Option<String>,
@@ -73,6 +75,25 @@ pub(crate) fn query<K: FromStr>(
     let beyond =
         beyond.map_err(|_| Problem::invalid(&["query", "iterator"], "is not an iterator of this list"))?;
     Ok(PageQuery { beyond, backwards, order, limit })
+}
+
+/// A page without what must not be shown. Pages are read until there is something to show, since a page must
+/// not be empty while the list goes on: it would have no place to go on from.
+pub(crate) async fn visible<'a, K: Clone, T, U>(
+    mut page: PageQuery<K>,
+    read: impl Fn(PageQuery<K>) -> BoxFuture<'a, Result<Page<T>, Error>>,
+    key: impl Fn(&T) -> K,
+    show: impl Fn(T) -> Option<U>,
+) -> Result<Page<U>, Error> {
+    loop {
+        let found = read(page.clone()).await?;
+        let farthest = if page.backwards { found.items.first() } else { found.items.last() };
+        page.beyond = farthest.map(&key);
+        let items: Vec<U> = found.items.into_iter().filter_map(&show).collect();
+        if found.done || !items.is_empty() {
+            return Ok(Page { items, done: found.done });
+        }
+    }
 }
 
 /// The answer with a page. `id` names an item in iterators.

@@ -9,8 +9,7 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use pushpull_domain::{
-    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, MessageKey,
-    Tag,
+    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, Tag,
 };
 use pushpull_store::{
     AttemptFilter, DeliveryStatus, DueDelivery, MessageFilter, Order, Page, PageQuery, StoredAttempt,
@@ -24,7 +23,7 @@ use crate::{
         attempt_out::{AttemptOut, Shown},
         endpoint_message_out,
         endpoint_out::MessageEndpointOut,
-        json, message_out,
+        json, message_out, schema,
         status::{MessageStatus, StatusCodeClass},
     },
     paging,
@@ -32,7 +31,7 @@ use crate::{
     problem::{Impossible, Problem},
     routes::{
         endpoint::cut,
-        endpoint_send::{Empty, query_moment},
+        endpoint_send::{EmptyResponse, query_moment},
         message::yes,
     },
     state::Api,
@@ -51,14 +50,14 @@ pub struct ListQuery {
     /// Only attempts with such an answer.
     status_code_class: Option<StatusCodeClass>,
     /// Only of messages in this channel.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Channel>")]
     channel: Option<Channel>,
     /// Only of messages with this tag.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Tag>")]
     tag: Option<Tag>,
     /// Only of messages of these event types.
     #[serde(default, deserialize_with = "comma_list")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<schema::Name>", extend("uniqueItems" = true))]
     event_types: Vec<EventTypeName>,
     /// Only attempts at this endpoint, by its id or uid (in a list of a message's attempts).
     endpoint_id: Option<String>,
@@ -129,26 +128,6 @@ impl ListQuery {
     }
 }
 
-/// A page of a message's attempts, but for those at endpoints that are deleted: they are not shown. Pages are
-/// read until there is something to show, since a page must not be empty while the list goes on.
-async fn attempts_for(
-    api: &Api,
-    app: &AppSnapshot,
-    message: MessageKey,
-    filter: AttemptFilter,
-    mut page: PageQuery<AttemptId>,
-) -> Result<Page<(StoredAttempt, EndpointId)>, Problem> {
-    loop {
-        let found = api.store().attempts_for(message, filter.clone(), page.clone()).await?;
-        let farthest = if page.backwards { found.items.first() } else { found.items.last() };
-        page.beyond = farthest.map(|attempt| attempt.id);
-        let shown = at_known_endpoints(app, found);
-        if shown.done || !shown.items.is_empty() {
-            return Ok(shown);
-        }
-    }
-}
-
 pub(crate) async fn list_by_endpoint(
     State(api): State<Api>,
     AtEndpoint { app, endpoint }: AtEndpoint,
@@ -176,7 +155,11 @@ pub(crate) async fn list_by_message(
 ) -> Result<Response, Problem> {
     let page = query.page()?;
     let found = match query.filter(&app)? {
-        Some(filter) => attempts_for(&api, &app, message.key, filter, page).await?,
+        Some(filter) => {
+            let read = |page| api.store().attempts_for(message.key, filter.clone(), page);
+            paging::visible(page, read, |attempt| attempt.id, |attempt| at_known_endpoint(&app, attempt))
+                .await?
+        }
         None => Page { items: Vec::new(), done: true },
     };
     Ok(query.answer(
@@ -204,12 +187,9 @@ pub(crate) async fn list_by_both(
 }
 
 /// Attempts at endpoints that are deleted are not shown.
-fn at_known_endpoints(app: &AppSnapshot, found: Page<StoredAttempt>) -> Page<(StoredAttempt, EndpointId)> {
-    let items = found.items.into_iter().filter_map(|attempt| {
-        let id = by_no(app, attempt.delivery.endpoint)?.id;
-        Some((attempt, id))
-    });
-    Page { items: items.collect(), done: found.done }
+fn at_known_endpoint(app: &AppSnapshot, attempt: StoredAttempt) -> Option<(StoredAttempt, EndpointId)> {
+    let id = by_no(app, attempt.delivery.endpoint)?.id;
+    Some((attempt, id))
 }
 
 fn by_no(app: &AppSnapshot, no: EndpointNo) -> Option<&Arc<Endpoint>> {
@@ -225,16 +205,16 @@ pub struct MessagesQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Only messages in this channel.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Channel>")]
     channel: Option<Channel>,
     /// Only messages with this tag.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Tag>")]
     tag: Option<Tag>,
     /// Only messages that stand so with the endpoint.
     status: Option<MessageStatus>,
     /// Only messages of these event types.
     #[serde(default, deserialize_with = "comma_list")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<schema::Name>", extend("uniqueItems" = true))]
     event_types: Vec<EventTypeName>,
     /// Only messages made before this moment.
     #[schemars(extend("format" = "date-time"))]
@@ -349,7 +329,16 @@ impl FromRequestParts<Api> for TheAttempt {
     }
 }
 
-pub(crate) async fn get(found: TheAttempt) -> Answer<AttemptOut> {
+/// How an attempt is shown.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct ShowQuery {
+    /// Whether `Canceled` (4) is shown as such. No attempt is.
+    #[serde(default)]
+    #[expect(dead_code, reason = "taken, and no attempt is ever canceled")]
+    expanded_statuses: bool,
+}
+
+pub(crate) async fn get(found: TheAttempt, Query(_): Query<ShowQuery>) -> Answer<AttemptOut> {
     let message = &found.of.message;
     let shown = Shown { endpoint: found.endpoint, message, with_content: true, with_message: false };
     Answer(AttemptOut::new(&found.attempt, shown))
@@ -371,5 +360,5 @@ pub(crate) async fn resend(
     if !api.store().resend(message.key, endpoint.no).await? {
         return Err(Problem::Impossible(Impossible::PayloadExpired));
     }
-    Ok((StatusCode::ACCEPTED, Answer(Empty::new())).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(EmptyResponse {})).into_response())
 }

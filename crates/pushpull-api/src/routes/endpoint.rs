@@ -16,7 +16,9 @@ use serde::Deserialize;
 use crate::{
     EDIT_TRIES,
     extract::{Json, Query},
-    models::{endpoint_in::EndpointIn, endpoint_out::EndpointOut, endpoint_patch::EndpointPatch, json},
+    models::{
+        endpoint_in::EndpointIn, endpoint_out::EndpointOut, endpoint_patch::EndpointPatch, json, schema,
+    },
     paging::{self, Ordering},
     path::{self, AtEndpoint, EndpointRef, InApp},
     problem::{Conflict, Problem},
@@ -32,6 +34,7 @@ pub struct ListQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Which way the list goes.
+    #[schemars(with = "Option<schema::Ordering>")]
     order: Option<Ordering>,
 }
 

@@ -17,7 +17,7 @@ use crate::{
     auth::{Caller, Need},
     extract::{Query, comma_list, read_body, read_json, read_query},
     idempotency,
-    models::{message_in::MessageIn, message_out},
+    models::{message_in::MessageIn, message_out, schema},
     paging,
     path::{AppRef, InApp, OfMessage},
     problem::{Conflict, Problem},
@@ -66,7 +66,7 @@ pub(crate) async fn create(
             app::get_or_create(&api, caller.environment, &name, application).await?
         }
     };
-    let message = given.check(api.now(), api.payload_max)?;
+    let message = given.check(api.now(), api.payload_max, key.is_some())?;
     let idempotency = key.map(|key| Idempotency { key: key.into(), request_hash: idempotency::hash(&body) });
     accepted(api.log.publish(&app, message, idempotency).await?, with_content)
 }
@@ -115,14 +115,14 @@ pub struct ListQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Only those in this channel.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Channel>")]
     channel: Option<Channel>,
     /// Only those with this tag.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Tag>")]
     tag: Option<Tag>,
     /// Only those of these event types.
     #[serde(default, deserialize_with = "comma_list")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<schema::Name>", extend("uniqueItems" = true))]
     event_types: Vec<EventTypeName>,
     /// Only those made before this moment.
     #[schemars(extend("format" = "date-time"))]

@@ -5,6 +5,7 @@
 )]
 
 mod api;
+mod openapi;
 mod routes;
 mod scopes;
 mod story;
