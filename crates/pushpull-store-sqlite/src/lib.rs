@@ -18,6 +18,7 @@ mod job;
 mod list;
 mod messages;
 mod migrate;
+mod queue;
 mod reader;
 mod recovery;
 mod restore;

@@ -12,7 +12,6 @@ use pushpull_store::{
     Append, Appended, Catalog, Error, MessageLog, Store, Target, Upkeep,
     conformance::fixture::{NINETY_DAYS, START, TOO_OLD, World, all, first_page, message},
 };
-use tokio::task::JoinSet;
 
 use crate::support::{InDir, noting, open, options};
 
@@ -80,19 +79,17 @@ async fn a_broken_file_is_reported_once_and_nothing_is_acknowledged_any_more() {
 
     let (options, fatal) = noting(dir.path(), clock);
     let store = open(options);
-    let mut waiting = JoinSet::new();
-    for _ in 0..50 {
-        let append = Append {
+    // More than one batch: those that still wait when it breaks must not wait for ever.
+    let appends = (0..2_000).map(|_| {
+        store.append(Append {
             app: app.no,
             version: snapshot.version,
             message: message("x"),
             targets: vec![Target { endpoint: endpoint.no, pushed: true }],
             idempotency: None,
-        };
-        let store = Arc::clone(&store);
-        waiting.spawn(async move { store.append(append).await });
-    }
-    for answer in waiting.join_all().await {
+        })
+    });
+    for answer in futures_util::future::join_all(appends).await {
         assert!(matches!(answer, Err(Error::Unavailable(_) | Error::Closing)), "{answer:?}");
     }
     assert_eq!(fatal.lock().unwrap().len(), 1, "{fatal:?}");
