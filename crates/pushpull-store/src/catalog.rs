@@ -128,7 +128,7 @@ pub trait Catalog: Send + Sync {
     ) -> BoxFuture<'_, Result<Page<App>, Error>>;
 
     /// Makes an endpoint; its number, id and times are the store's to give. `Taken("uid")` if its uid is in use,
-    /// `Stale` if the application already has the most endpoints it may have.
+    /// `NotFound` if its application is gone.
     fn create_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>>;
     /// Writes an endpoint back; `endpoint.updated_at` is what was read, and comes back new. Its health is not
     /// written (that is the dispatcher's), except that enabling it begins its health anew.

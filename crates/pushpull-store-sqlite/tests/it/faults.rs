@@ -4,12 +4,15 @@
 
 use std::{
     io::{Seek, SeekFrom, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use pushpull_domain::FixedClock;
+use pushpull_domain::{AppNo, EndpointNo, FixedClock, Message};
 use pushpull_store::{
-    Append, Appended, Catalog, Error, MessageLog, Store, Target, Upkeep,
+    Append, Appended, Catalog, CommitListener, Error, MessageLog, Store, Target, Upkeep,
     conformance::fixture::{NINETY_DAYS, START, TOO_OLD, World, all, first_page, message},
 };
 
@@ -21,6 +24,20 @@ fn clock() -> Arc<FixedClock> {
     Arc::new(FixedClock::at(START))
 }
 
+/// How many messages a listener was told of.
+#[derive(Default)]
+struct Told(AtomicUsize);
+
+impl CommitListener for Told {
+    fn appended(&self, messages: &[Arc<Message>]) {
+        self.0.fetch_add(messages.len(), Ordering::SeqCst);
+    }
+
+    fn rescheduled(&self, _: EndpointNo) {}
+
+    fn configured(&self, _: AppNo) {}
+}
+
 #[tokio::test]
 async fn a_full_store_refuses_writes_and_takes_them_again_when_there_is_room() {
     let (dir, clock) = (InDir::new(), clock());
@@ -28,6 +45,8 @@ async fn a_full_store_refuses_writes_and_takes_them_again_when_there_is_room() {
     let world = World::of(Arc::clone(&sqlite) as Arc<dyn Store>, clock).await;
     let app = world.app("one").await;
     world.endpoint(&app).await;
+    let told = Arc::new(Told::default());
+    sqlite.listen(Arc::clone(&told) as Arc<dyn CommitListener>);
     sqlite.limit_bytes(4 * MIB).await.unwrap();
     let (snapshot, payload) = (world.snapshot(&app).await, "x".repeat(20_000));
     let publish = async || world.log.publish(&snapshot, message(&payload), None).await;
@@ -47,6 +66,7 @@ async fn a_full_store_refuses_writes_and_takes_them_again_when_there_is_room() {
     }
     let listed = world.store.messages(app.no, all(), first_page(250)).await.unwrap();
     assert_eq!(listed.items.len(), stored);
+    assert_eq!(told.0.load(Ordering::SeqCst), stored, "nobody is told of what was not stored");
     world.owes_pushed(stored as u64).await;
     world.store.check().await.unwrap();
 
