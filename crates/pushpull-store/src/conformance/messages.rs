@@ -330,7 +330,7 @@ async fn follow_to_the_end(world: &World, app: &App, filter: &MessageFilter, ord
         if page.done {
             return found;
         }
-        let next = page.reached.map(Position).or(page.items.last().map(|message| message.key.position));
+        let next = page.items.last().map(|message| message.key.position).or(page.reached.map(Position));
         assert!(next.is_some() && next != beyond, "a page that leads nowhere");
         beyond = next;
     }
