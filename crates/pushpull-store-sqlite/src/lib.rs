@@ -25,6 +25,7 @@ mod restore;
 mod rows;
 mod settle;
 mod setup;
+mod span;
 mod trim;
 mod tx;
 mod upkeep;
