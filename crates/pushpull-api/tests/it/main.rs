@@ -5,8 +5,11 @@
 )]
 
 mod api;
+mod changes;
+mod idempotency;
 mod openapi;
 mod routes;
 mod scopes;
 mod story;
 mod strangers;
+mod tokens;
