@@ -60,10 +60,19 @@ pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) ->
 
 /// Reads a body of JSON. What is wrong is told by line and column, or by place.
 pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    refuse_list(body)?;
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| fault(body, &error))?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// serde also reads a struct from a list of its fields, in an order that nobody promised.
+pub(crate) fn refuse_list(body: &[u8]) -> Result<(), Problem> {
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::invalid(&["body"], "must be an object"));
+    }
+    Ok(())
 }
 
 fn fault(body: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {

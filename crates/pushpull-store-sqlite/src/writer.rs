@@ -240,6 +240,13 @@ impl Loop {
                 Command::Close => {}
             }
         }
+        #[cfg(feature = "faults")]
+        if crate::faults::acknowledges_early() {
+            let (appends, jobs) = answers.drain(..).partition(|answer| matches!(answer, Answer::Append(..)));
+            *answers = jobs;
+            Vec::into_iter(appends).for_each(|append| append.say(Ok(())));
+            crate::faults::be_late();
+        }
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }

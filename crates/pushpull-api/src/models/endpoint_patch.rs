@@ -1,15 +1,15 @@
 //! Endpoints as they are changed in part.
 
 use pushpull_domain::{
-    Channel, Endpoint, EndpointId, EventTypeName, Metadata, Mode, RetrySchedule, Timestamp, Uid,
+    Channel, Endpoint, EndpointId, EventTypeName, Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid,
 };
 use pushpull_net::Policy;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::endpoint_in::{
-    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_uid, check_url,
-    check_version, set_disabled,
+    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_secret, check_uid,
+    check_url, check_version, set_disabled,
 };
 use super::schema;
 use crate::{
@@ -55,6 +55,10 @@ pub struct EndpointPatch {
     #[serde(deserialize_with = "given")]
     #[schemars(with = "Metadata")]
     pub metadata: Option<Metadata>,
+    /// A secret to be put in place at once, without overlap, as SDKs of 1.x can ask for. `secret/rotate` has one.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "schema::Secret")]
+    pub secret: Option<String>,
     /// Who moves along its deliveries. Only `push` for now.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "schema::Mode")]
@@ -103,6 +107,12 @@ impl EndpointPatch {
         }
         if let Some(metadata) = &self.metadata {
             endpoint.metadata.clone_from(metadata);
+        }
+        if let Some(text) = &self.secret {
+            let secret = check_secret("secret", text)?;
+            if secret != endpoint.secrets.current {
+                endpoint.secrets = Secrets::new(secret);
+            }
         }
         if let Some(mode) = self.mode {
             endpoint.mode = check_mode(mode)?;

@@ -15,7 +15,7 @@ use super::{
     schema,
 };
 use crate::{
-    extract::{plain, read_json},
+    extract::{plain, read_json, refuse_list},
     problem::Problem,
 };
 
@@ -83,6 +83,7 @@ impl<'a> MessageIn<'a> {
     /// Reads a request's body.
     pub(crate) fn read(body: &'a [u8]) -> Result<Self, Problem> {
         // Where a fault is costs time to know: only a body that has one is read again for it.
+        refuse_list(body)?;
         serde_json::from_slice(body).or_else(|_| read_json(body))
     }
 

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use axum::{Json as Answer, extract::State};
-use http::StatusCode;
-use pushpull_domain::signature::Secret;
+use pushpull_domain::{Endpoint, signature::Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -45,14 +44,19 @@ pub struct EndpointSecretRotateIn {
 }
 
 pub(crate) async fn get(AtEndpoint { endpoint, .. }: AtEndpoint) -> Answer<EndpointSecretOut> {
+    shown(&endpoint)
+}
+
+fn shown(endpoint: &Endpoint) -> Answer<EndpointSecretOut> {
     Answer(EndpointSecretOut { key: endpoint.secrets.current.to_verifier_text() })
 }
 
+/// Answers with what is in place now, as the SDKs from 2.9 read it; those before read nothing.
 pub(crate) async fn rotate(
     State(api): State<Api>,
     AtEndpoint { app, endpoint }: AtEndpoint,
     Json(given): Json<EndpointSecretRotateIn>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Answer<EndpointSecretOut>, Problem> {
     let grace = given.grace_period_seconds.unwrap_or(GRACE_DEFAULT);
     if grace > GRACE_MAX {
         return Err(invalid("gracePeriodSeconds", format!("must be at most {GRACE_MAX}")));
@@ -63,10 +67,9 @@ pub(crate) async fn rotate(
     };
     let now = api.now();
     let old_until = now.after(Duration::from_secs(grace.into()));
-    endpoint::edit(&api, app.app.no, endpoint.id, |endpoint| {
+    let written = endpoint::edit(&api, app.app.no, endpoint.id, |endpoint| {
         endpoint.secrets.rotate(new.clone(), old_until, now);
         Ok(())
-    })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    });
+    Ok(shown(&*written.await?))
 }

@@ -13,6 +13,7 @@ use pushpull_domain::{EventTypeName, NewMessage, TaskId, Timestamp, chance};
 use pushpull_store::Recovery;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
     auth::Caller,
@@ -41,6 +42,9 @@ pub struct EventExampleIn {
     /// Which of the schema's examples.
     #[serde(default)]
     pub example_index: usize,
+    /// Sent in place of the example.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub payload: Option<Box<RawValue>>,
 }
 
 pub(crate) async fn send_example(
@@ -49,7 +53,13 @@ pub(crate) async fn send_example(
     AtEndpoint { app, endpoint }: AtEndpoint,
     Json(given): Json<EventExampleIn>,
 ) -> Result<Response, Problem> {
-    let payload = example(&api, caller, &given).await?;
+    let payload = match &given.payload {
+        Some(payload) if payload.get().len() > api.payload_max => {
+            return Err(Problem::too_large(api.payload_max));
+        }
+        Some(payload) => Bytes::copy_from_slice(payload.get().as_bytes()),
+        None => example(&api, caller, &given).await?,
+    };
     let message = NewMessage {
         event_type: given.event_type,
         payload,

@@ -19,7 +19,7 @@ use crate::{
     auth::Caller,
     extract::{Json, Patch, Query, given},
     models::{
-        endpoint_in::{check_list, invalid},
+        endpoint_in::{check_list, either, invalid},
         json, schema,
     },
     paging::{self, Ordering},
@@ -57,6 +57,9 @@ pub struct EventTypeIn {
     /// Only portals with one of these features see it; none has one yet.
     #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub feature_flags: Option<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<schema::Name>")]
+    pub feature_flag: Option<FeatureFlag>,
     /// Its own waits between attempts, in seconds; absent: the server's.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
@@ -72,6 +75,7 @@ impl EventTypeIn {
             schemas,
             group_name,
             feature_flags,
+            feature_flag,
             retry_schedule,
         } = self;
         let rest = EventTypeUpsertIn {
@@ -81,6 +85,7 @@ impl EventTypeIn {
             schemas,
             group_name,
             feature_flags,
+            feature_flag,
             retry_schedule,
         };
         (name, rest)
@@ -108,6 +113,9 @@ pub struct EventTypeUpsertIn {
     /// Only portals with one of these features see it; none has one yet.
     #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub feature_flags: Option<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<schema::Name>")]
+    pub feature_flag: Option<FeatureFlag>,
     /// Its own waits between attempts, in seconds; absent: the server's.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
@@ -138,6 +146,9 @@ pub struct EventTypePatch {
     /// Only portals with one of these features see it; none has one yet.
     #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub feature_flags: Patch<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<schema::Name>")]
+    pub feature_flag: Patch<FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Patch<RetrySchedule>,
@@ -168,6 +179,10 @@ pub struct EventTypeOut<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub feature_flags: Option<&'a [FeatureFlag]>,
+    /// That feature, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Name>")]
+    pub feature_flag: Option<&'a FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<f64>>")]
@@ -190,6 +205,10 @@ impl<'a> EventTypeOut<'a> {
             schemas: event_type.schemas.as_deref().filter(|_| with_content),
             group_name: event_type.group_name.as_deref(),
             feature_flags: event_type.feature_flags.as_deref(),
+            feature_flag: match event_type.feature_flags.as_deref() {
+                Some([flag]) => Some(flag),
+                _ => None,
+            },
             retry_schedule: event_type.retry_schedule.as_ref(),
             created_at: event_type.created_at.to_string(),
             updated_at: event_type.updated_at.to_string(),
@@ -203,6 +222,8 @@ impl EventTypeUpsertIn {
         environment: pushpull_domain::EnvironmentNo,
         name: EventTypeName,
     ) -> Result<EventType, Problem> {
+        let one = self.feature_flag.map(|flag| vec![flag]);
+        let feature_flags = either(("featureFlags", self.feature_flags), ("featureFlag", one))?;
         Ok(EventType {
             environment,
             name,
@@ -210,7 +231,7 @@ impl EventTypeUpsertIn {
             archived: self.archived,
             deprecated: self.deprecated,
             schemas: self.schemas.map(check_schemas).transpose()?,
-            feature_flags: check_list("featureFlags", self.feature_flags, FEATURE_FLAGS_MAX)?,
+            feature_flags: check_list("featureFlags", feature_flags, FEATURE_FLAGS_MAX)?,
             group_name: self.group_name.map(check_group).transpose()?,
             retry_schedule: self.retry_schedule,
             created_at: Timestamp::default(),
@@ -232,8 +253,10 @@ impl EventTypePatch {
         if let Some(group) = self.group_name.given() {
             event_type.group_name = group.cloned().map(check_group).transpose()?;
         }
-        if let Some(flags) = self.feature_flags.given() {
-            event_type.feature_flags = check_list("featureFlags", flags.cloned(), FEATURE_FLAGS_MAX)?;
+        let flags = self.feature_flags.given().map(Option::<&_>::cloned);
+        let one = self.feature_flag.given().map(|flag| flag.map(|flag| vec![flag.clone()]));
+        if let Some(flags) = either(("featureFlags", flags), ("featureFlag", one))? {
+            event_type.feature_flags = check_list("featureFlags", flags, FEATURE_FLAGS_MAX)?;
         }
         if let Some(schedule) = self.retry_schedule.given() {
             event_type.retry_schedule = schedule.cloned();

@@ -81,7 +81,7 @@ fn endpoints() -> Vec<Route> {
             .says("Shows what the receiver verifies with").takes(Need::Configure).gives::<endpoint_secret::EndpointSecretOut>(200),
         post(at(ENDPOINT, "/secret/rotate"), "v1.endpoint.rotate-secret", endpoint_secret::rotate)
             .says("Puts a new secret in place; the old one signs along for a while").takes(Need::Configure)
-            .body::<endpoint_secret::EndpointSecretRotateIn>().gives_nothing(204),
+            .body::<endpoint_secret::EndpointSecretRotateIn>().gives::<endpoint_secret::EndpointSecretOut>(200),
         get(at(ENDPOINT, "/headers"), "v1.endpoint.get-headers", endpoint_headers::get)
             .says("Shows custom headers").takes(Need::Read).gives::<endpoint_headers::EndpointHeadersOut>(200),
         put(at(ENDPOINT, "/headers"), "v1.endpoint.set-headers", endpoint_headers::set)

@@ -7,6 +7,8 @@
 mod api;
 mod changes;
 mod idempotency;
+mod lists;
+mod messages;
 mod openapi;
 mod routes;
 mod scopes;

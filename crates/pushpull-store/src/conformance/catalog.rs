@@ -72,7 +72,7 @@ pub async fn a_deleted_app_is_unreachable_and_owes_nothing(maker: &impl Maker) {
     let snapshot = world.snapshot(&app).await;
     world.publish_many(&app, 5).await;
     let kept = world.publish(&other, message("kept")).await;
-    world.owes(6).await;
+    world.owes_pushed(6).await;
 
     world.store.delete_app(app.no).await.unwrap();
     let store = &world.store;
@@ -80,7 +80,7 @@ pub async fn a_deleted_app_is_unreachable_and_owes_nothing(maker: &impl Maker) {
     assert!(store.app(world.environment.no, Ref::Uid("one".parse().unwrap())).await.unwrap().is_none());
     assert!(store.app_by_no(app.no).await.unwrap().is_none());
     let listed = store.apps(world.environment.no, AppListFilter::default(), first_page(9)).await.unwrap();
-    assert_eq!(listed.items, [other.clone()]);
+    assert_eq!(listed.items, std::slice::from_ref(&other));
     let owed: Vec<_> = store.owed_endpoints().await.unwrap().into_iter().map(|o| o.app).collect();
     assert_eq!(owed, [other.no]);
     let append = Append {
@@ -96,7 +96,7 @@ pub async fn a_deleted_app_is_unreachable_and_owes_nothing(maker: &impl Maker) {
     assert!(matches!(store.delete_endpoint(endpoint.no).await, Err(WriteError::NotFound)));
 
     world.trim(NINETY_DAYS).await;
-    world.owes(1).await;
+    world.owes_pushed(1).await;
     assert_eq!(store.messages(app.no, all(), first_page(9)).await.unwrap().items.len(), 0);
     assert_eq!(store.messages(other.no, all(), first_page(9)).await.unwrap().items[0].id, kept.id);
 }
@@ -113,12 +113,13 @@ pub async fn apps_are_listed_in_pages(maker: &impl Maker) {
     let other = world.store.ensure_environment(EnvironmentId::new(START, [2; 15]), "other").await.unwrap();
     world.store.create_app(NewApp { environment: other.no, ..world.new_app("foreign") }).await.unwrap();
     world.endpoint(&apps[1]).await;
-    let disabled = world.endpoint(&apps[2]).await;
-    world
-        .store
-        .disable_endpoint(disabled.no, pushpull_domain::endpoint::DisabledReason::Owner)
-        .await
-        .unwrap();
+    // The third has only a disabled one, the fifth one that is enabled too.
+    world.endpoint(&apps[4]).await;
+    for app in [&apps[2], &apps[4]] {
+        let disabled = world.endpoint(app).await;
+        let reason = pushpull_domain::endpoint::DisabledReason::Owner;
+        world.store.disable_endpoint(disabled.no, reason).await.unwrap();
+    }
     let deleted = world.endpoint(&apps[3]).await;
     world.store.delete_endpoint(deleted.no).await.unwrap();
 
@@ -129,9 +130,9 @@ pub async fn apps_are_listed_in_pages(maker: &impl Maker) {
     };
     let none = AppListFilter::default();
     check(none, &[0, 1, 2, 3, 4, 5, 6]).await;
-    check(AppListFilter { without_endpoints: true, ..none }, &[1, 2]).await;
-    check(AppListFilter { with_disabled_endpoints: true, ..none }, &[0, 1, 3, 4, 5, 6]).await;
-    check(AppListFilter { without_endpoints: true, with_disabled_endpoints: true }, &[1]).await;
+    check(AppListFilter { without_endpoints: true, ..none }, &[1, 2, 4]).await;
+    check(AppListFilter { with_disabled_endpoints_only: true, ..none }, &[0, 1, 3, 4, 5, 6]).await;
+    check(AppListFilter { without_endpoints: true, with_disabled_endpoints_only: true }, &[1, 4]).await;
 }
 
 fn new_event_type(world: &World, name: &str) -> EventType {

@@ -82,6 +82,12 @@ impl Restore {
             );
         }
         let restored = pushpull_store_sqlite::restore(&self.file, &place.data, &SystemChance);
+        if restored.is_err() {
+            // A half of it would stand in the way of the next try.
+            for left in store_files(&place.data)? {
+                fs::remove_file(&left).with_context(|| format!("remove {}", left.display()))?;
+            }
+        }
         restored.with_context(|| format!("restore {}", self.file.display()))?;
         eprintln!("restored {} as a new history; start it with `pushpull serve`", place.data.display());
         if !place.master_key_file.exists() {
