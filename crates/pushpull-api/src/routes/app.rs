@@ -176,7 +176,7 @@ pub struct ListQuery {
     exclude_apps_with_no_endpoints: bool,
     /// Leave out applications that have only disabled endpoints.
     #[serde(default)]
-    exclude_apps_with_disabled_endpoints_only: bool,
+    exclude_apps_with_disabled_endpoints: bool,
     /// Not supported: there are no such endpoints here.
     #[serde(default)]
     exclude_apps_with_svix_play_endpoints: bool,

@@ -9,7 +9,8 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use pushpull_domain::{
-    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, Tag,
+    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, Seq, Tag,
+    Timestamp,
 };
 use pushpull_store::{
     AttemptFilter, DeliveryStatus, DueDelivery, MessageFilter, Order, Page, PageQuery, StoredAttempt,
@@ -124,7 +125,10 @@ impl ListQuery {
         show: impl Fn(&T) -> AttemptOut,
     ) -> Response {
         let size = found.items.len() * 512;
-        paging::answer(found, self.iterator.as_deref(), id, size, |out, item| json::write(out, &show(item)))
+        let backwards = self.iterator.as_deref().is_some_and(|text| text.starts_with('-'));
+        let reached = found.reached.map(|n| paging::beyond(backwards, number_of_attempt(n)));
+        let asked = reached.as_deref().or(self.iterator.as_deref());
+        paging::answer(found, asked, id, size, |out, item| json::write(out, &show(item)))
     }
 }
 
@@ -135,8 +139,11 @@ pub(crate) async fn list_by_endpoint(
 ) -> Result<Response, Problem> {
     let page = query.page()?;
     let found = match query.filter(&app)? {
-        Some(filter) => api.store().attempts_at(endpoint.no, filter, page).await?,
-        None => Page { items: Vec::new(), done: true },
+        Some(filter) => {
+            let read = |page| api.store().attempts_at(endpoint.no, filter.clone(), page);
+            paging::read(page, read, number_of_attempt).await?
+        }
+        None => Page { items: Vec::new(), done: true, reached: None },
     };
     Ok(query.answer(
         &found,
@@ -160,7 +167,7 @@ pub(crate) async fn list_by_message(
             paging::visible(page, read, |attempt| attempt.id, |attempt| at_known_endpoint(&app, attempt))
                 .await?
         }
-        None => Page { items: Vec::new(), done: true },
+        None => Page { items: Vec::new(), done: true, reached: None },
     };
     Ok(query.answer(
         &found,
@@ -173,6 +180,11 @@ pub(crate) async fn list_by_message(
             )
         },
     ))
+}
+
+/// The place of an attempt in its endpoint's list, whatever else its id says.
+fn number_of_attempt(number: u64) -> AttemptId {
+    AttemptId::of(Timestamp::default(), number, 0)
 }
 
 /// The older path that names both.
@@ -257,7 +269,14 @@ pub(crate) async fn list_messages(
         tag: query.tag,
     };
     let status = query.status.map(MessageStatus::of_deliveries);
-    let found = api.store().endpoint_deliveries(endpoint.no, status, filter, page).await?;
+    let backwards = page.backwards;
+    let read = |page| api.store().endpoint_deliveries(endpoint.no, status, filter.clone(), page);
+    let found = paging::read(page, read, Seq).await?;
+    let reached = match found.reached.filter(|_| found.items.is_empty()) {
+        Some(seq) => message_at(&api, endpoint.no, Seq(seq)).await?.map(|id| paging::beyond(backwards, id)),
+        None => None,
+    };
+    let asked = reached.as_deref().or(asked);
     let size = found.items.iter().map(|d| message_out::size_hint(&d.message, query.with_content)).sum();
     Ok(paging::answer(
         &found,
@@ -268,6 +287,14 @@ pub(crate) async fn list_messages(
             endpoint_message_out::write(out, owed, query.with_content, query.expanded_statuses);
         },
     ))
+}
+
+/// The message of an endpoint's delivery.
+async fn message_at(api: &Api, endpoint: EndpointNo, seq: Seq) -> Result<Option<MessageId>, Problem> {
+    let beyond = Some(Seq(seq.0.saturating_sub(1)));
+    let page = PageQuery { beyond, backwards: false, order: Order::Ascending, limit: 1 };
+    let found = api.store().endpoint_deliveries(endpoint, None, MessageFilter::default(), page).await?;
+    Ok(found.items.first().map(|owed| owed.message.id))
 }
 
 /// What a list of a message's endpoints shows.

@@ -69,7 +69,7 @@ pub(crate) fn cut(app: &AppSnapshot, page: &pushpull_store::PageQuery<EndpointId
     if page.backwards {
         items.reverse();
     }
-    Page { items, done }
+    Page { items, done, reached: None }
 }
 
 pub(crate) async fn create(

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use pushpull_domain::{Channel, EventTypeName, Message, MessageId, Tag};
+use pushpull_domain::{Channel, EventTypeName, Message, MessageId, Tag, Timestamp};
 use pushpull_store::{Idempotency, MessageFilter, Order, PageQuery, Published};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -155,7 +155,11 @@ pub(crate) async fn list(
         before: query.before.map(|text| query_moment("before", &text)).transpose()?,
         after: query.after.map(|text| query_moment("after", &text)).transpose()?,
     };
-    let found = api.store().messages(app.app.no, filter, page).await?;
+    let backwards = page.backwards;
+    let read = |page| api.store().messages(app.app.no, filter.clone(), page);
+    let found = paging::read(page, read, pushpull_domain::Position).await?;
+    let reached = found.reached.map(|n| paging::beyond(backwards, MessageId::of(Timestamp::default(), n, 0)));
+    let asked = reached.as_deref().or(asked);
     let size = found.items.iter().map(|message| message_out::size_hint(message, query.with_content)).sum();
     Ok(paging::answer(
         &found,
