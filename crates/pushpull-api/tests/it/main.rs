@@ -10,6 +10,7 @@ mod idempotency;
 mod lists;
 mod messages;
 mod openapi;
+mod problems;
 mod routes;
 mod scopes;
 mod story;
