@@ -267,9 +267,7 @@ impl EventTypePatch {
 
 /// An object with a schema for each version; kept as it came.
 fn check_schemas(schemas: Box<RawValue>) -> Result<Box<RawValue>, Problem> {
-    match serde_json::from_str::<BTreeMap<Cow<'_, str>, BTreeMap<Cow<'_, str>, serde::de::IgnoredAny>>>(
-        schemas.get(),
-    ) {
+    match serde_json::from_str::<BTreeMap<Cow<'_, str>, BTreeMap<Cow<'_, str>, &RawValue>>>(schemas.get()) {
         Ok(_) => Ok(schemas),
         Err(_) => {
             Err(invalid("schemas", "must be an object that has a JSON Schema, an object, for each version"))

@@ -64,7 +64,7 @@ async fn a_raw_payload_is_sent_as_it_is_with_its_content_type() {
 #[tokio::test]
 async fn a_message_is_owed_from_when_it_is_to_be_delivered() {
     let api = started().await;
-    let hour = START.after(Duration::from_secs(3600));
+    let hour = START.after(Duration::from_hours(1));
     for (deliver_at, due_at) in [(None, START), (Some("2026-11-24T11:46:00+01:00"), hour)] {
         let body = json!({ "eventType": "a", "payload": {}, "deliverAt": deliver_at });
         let id = api.admin.post("/app/acme/msg", body).await.is(202).str("id");

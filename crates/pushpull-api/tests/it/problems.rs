@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write,
     sync::Arc,
 };
 
@@ -172,8 +173,8 @@ async fn faults_of_a_body_are_told_by_their_place() {
         let place: Vec<_> = fault["loc"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
         let said = fault["msg"].as_str().unwrap();
         let body = body.to_string().replace(&"x".repeat(513), "x...");
-        text +=
-            &format!("{path} {body}\n  {} ({}): {said}\n", place.join("."), fault["type"].as_str().unwrap());
+        let kind = fault["type"].as_str().unwrap();
+        writeln!(text, "{path} {body}\n  {} ({kind}): {said}", place.join(".")).unwrap();
     }
     insta::assert_snapshot!("faults", text);
 }
