@@ -64,8 +64,8 @@ pub struct PageQuery<K> {
 pub struct AppListFilter {
     /// Those without an endpoint.
     pub without_endpoints: bool,
-    /// Those that have an endpoint that is disabled.
-    pub with_disabled_endpoints: bool,
+    /// Those that have endpoints, all of them disabled.
+    pub with_disabled_endpoints_only: bool,
 }
 
 /// A new application; the store gives it its number, id and times.
