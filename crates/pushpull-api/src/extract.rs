@@ -50,12 +50,26 @@ impl<T> Patch<T> {
     }
 }
 
+/// Reads a field that may be absent, but is not `null` when it is there.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
+}
+
 /// Reads a body of JSON. What is wrong is told by line and column, or by place.
 pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    refuse_list(body)?;
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| fault(&error))?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
+}
+
+/// serde also reads a struct from a list of its fields, in an order that nobody promised.
+pub(crate) fn refuse_list(body: &[u8]) -> Result<(), Problem> {
+    if body.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Problem::invalid(&["body"], "must be an object"));
+    }
+    Ok(())
 }
 
 fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {

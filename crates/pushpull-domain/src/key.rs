@@ -16,7 +16,7 @@ pub enum Scope {
     Send,
     /// Reading everything but secrets.
     Read,
-    /// Everything of one application, and reading event types: what a customer's portal needs.
+    /// Everything of one application but sending, and reading event types: what a customer's portal needs.
     App {
         /// The number of the application.
         no: AppNo,

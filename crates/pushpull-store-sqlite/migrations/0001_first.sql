@@ -32,6 +32,7 @@ CREATE TABLE app (
     metadata TEXT NOT NULL,
     version INTEGER NOT NULL,     -- grows with each change to it or to one of its endpoints
     trimmed_position INTEGER NOT NULL DEFAULT 0,
+    erased_position INTEGER NOT NULL DEFAULT 0,   -- payloads up to here were erased by age, but for those with a time
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     deleted_at INTEGER
@@ -75,6 +76,7 @@ CREATE TABLE endpoint (
     headers BLOB NOT NULL,        -- sealed
     secrets BLOB NOT NULL,        -- sealed
     metadata TEXT NOT NULL,
+    ended_seq INTEGER DEFAULT 0,  -- of a deleted one: up to here nothing is owed any more; NULL: nothing at all
     trimmed_seq INTEGER NOT NULL DEFAULT 0,
     trimmed_attempt INTEGER NOT NULL DEFAULT 0,
     created_at INTEGER NOT NULL,
@@ -83,7 +85,8 @@ CREATE TABLE endpoint (
 ) STRICT;
 CREATE INDEX endpoint_app ON endpoint (app) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX endpoint_uid ON endpoint (app, uid) WHERE uid IS NOT NULL AND deleted_at IS NULL;
-CREATE INDEX endpoint_deleted ON endpoint (no) WHERE deleted_at IS NOT NULL;
+CREATE INDEX endpoint_ending ON endpoint (no) WHERE deleted_at IS NOT NULL AND ended_seq IS NOT NULL;
+CREATE INDEX endpoint_ended ON endpoint (no) WHERE deleted_at IS NOT NULL AND ended_seq IS NULL;
 
 CREATE TABLE message (
     key INTEGER PRIMARY KEY,
@@ -112,6 +115,7 @@ CREATE TABLE delivery (
     last_attempt INTEGER          -- the newest attempt's key; each names the one before
 ) STRICT;
 CREATE INDEX delivery_due ON delivery (endpoint, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX delivery_exhausted ON delivery (key) WHERE state = 2;
 
 CREATE TABLE attempt (
     key INTEGER PRIMARY KEY,
@@ -152,6 +156,7 @@ CREATE TABLE idempotency (
 
 CREATE TABLE recovery (
     task TEXT PRIMARY KEY,
+    kind INTEGER NOT NULL,        -- 0: what failed; 1: what gathered while nobody pushed it
     app INTEGER NOT NULL,
     endpoint INTEGER NOT NULL,
     since INTEGER NOT NULL,

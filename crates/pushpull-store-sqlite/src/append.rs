@@ -3,17 +3,17 @@
 use std::{collections::hash_map::Entry, sync::Arc};
 
 use pushpull_domain::{
-    AppNo, DeliveryKey, EndpointNo, EventId, Message, MessageId, MessageKey, NewMessage, Payload, Position,
-    Seq, Timestamp,
+    AppNo, DeliveryKey, DeliveryState, EndpointNo, EventId, Message, MessageId, MessageKey, NewMessage,
+    Payload, Position, Seq, Timestamp, attempt::Trigger,
 };
-use pushpull_store::{Append, Appended, Idempotency};
+use pushpull_store::{Append, Appended, Idempotency, Target};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     codec,
-    fault::Fault,
+    fault::{Fault, blames_one, translate},
     rows,
-    writer::{AppMemory, EndpointMemory, Memory, Tx},
+    tx::{AppMemory, EndpointMemory, Memory, Tx},
 };
 
 /// How long an idempotency key is kept: 12 h, as the Svix API has it.
@@ -28,7 +28,7 @@ pub(crate) fn append(tx: &mut Tx<'_>, append: Append) -> Result<Appended, Fault>
         Some(version) if version != append.version => return Ok(Appended::Stale),
         Some(_) => {}
     }
-    let position = Position(memory.last_position + 1);
+    let (position, last_at) = (Position(memory.last_position + 1), memory.last_at);
     if let Some(idempotency) = &append.idempotency
         && let Some(known) = known_request(tx, app, idempotency)?
     {
@@ -40,30 +40,71 @@ pub(crate) fn append(tx: &mut Tx<'_>, append: Append) -> Result<Appended, Fault>
         return Ok(Appended::EventIdTaken);
     }
 
+    let (now, salt) = (tx.now.max(last_at), tx.shared.chance.word());
     let key = MessageKey { app, position };
-    let salt = tx.shared.chance.word();
-    let message = build(key, MessageId::of(tx.now, position.0, salt), tx.now, append.message);
-    let due_at = message.deliver_at.unwrap_or(tx.now).max(tx.now);
-    let mut fanout = Vec::with_capacity(append.targets.len());
-    for target in append.targets {
-        let seq = next_seq(tx.conn, tx.memory, target.endpoint)?;
-        insert_delivery(tx.conn, target.endpoint, seq, key, target.pushed.then_some(due_at), 0)?;
-        fanout.push((target.endpoint, seq));
+    let mut message = build(key, MessageId::of(now, position.0, salt), now, append.message);
+    if let Err(error) = write(tx, &mut message, salt, &append.targets, append.idempotency.as_ref()) {
+        if blames_one(&error) {
+            undo(tx, &message)?;
+            return Err(translate(error).into());
+        }
+        return Err(error.into());
     }
-    let message = Message { fanout, ..message };
-    insert_message(tx.conn, &message, salt)?;
-    if let Some(event_id) = &message.event_id {
-        tx.conn
-            .prepare_cached("INSERT INTO event_id (app, event_id, message) VALUES (?1, ?2, ?3)")?
-            .execute(params![app.0, &**event_id, codec::message_key(key)])?;
-    }
-    if let Some(idempotency) = &append.idempotency {
-        remember_request(tx, app, idempotency, key)?;
-    }
-    tx.memory.apps.get_mut(&app).expect("read above").last_position = position.0;
+    let memory = tx.memory.apps.get_mut(&app).expect("read above");
+    (memory.last_position, memory.last_at) = (position.0, now);
     let message = Arc::new(message);
     tx.news.appended.push(Arc::clone(&message));
     Ok(Appended::Stored(message))
+}
+
+/// Writes a message and all that hangs on it. `message.fanout` has what was written of its deliveries.
+fn write(
+    tx: &mut Tx<'_>,
+    message: &mut Message,
+    salt: u64,
+    targets: &[Target],
+    idempotency: Option<&Idempotency>,
+) -> Result<(), rusqlite::Error> {
+    let due_at = message.deliver_at.unwrap_or(tx.wall).max(tx.wall);
+    message.fanout.reserve_exact(targets.len());
+    for target in targets {
+        let due_at = target.pushed.then_some(due_at);
+        let seq = insert_delivery(tx, target.endpoint, message.key, due_at, Trigger::Scheduled)?;
+        message.fanout.push((target.endpoint, seq));
+    }
+    insert_message(tx.conn, message, salt)?;
+    if let Some(event_id) = &message.event_id {
+        tx.conn
+            .prepare_cached("INSERT INTO event_id (app, event_id, message) VALUES (?1, ?2, ?3)")?
+            .execute(params![message.key.app.0, &**event_id, codec::message_key(message.key)])?;
+    }
+    if let Some(idempotency) = idempotency {
+        remember_request(tx, message.key, idempotency)?;
+    }
+    Ok(())
+}
+
+/// Takes back what was written of a message, so that the others of its transaction are stored without it. Rare:
+/// a savepoint around each message would cost every message instead.
+fn undo(tx: &mut Tx<'_>, message: &Message) -> Result<(), Fault> {
+    let key = codec::message_key(message.key);
+    for (endpoint, seq) in &message.fanout {
+        let delivery = DeliveryKey { endpoint: *endpoint, seq: *seq };
+        if let Some(written) = rows::delivery(tx.conn, codec::delivery_key(delivery))? {
+            tx.tally.leaves(written.state);
+        }
+        tx.conn.execute("DELETE FROM delivery WHERE key = ?1", [codec::delivery_key(delivery)])?;
+    }
+    tx.conn.execute("DELETE FROM message WHERE key = ?1", [key])?;
+    if let Some(event_id) = &message.event_id {
+        tx.conn.execute(
+            "DELETE FROM event_id WHERE app = ?1 AND event_id = ?2 AND message = ?3",
+            params![message.key.app.0, &**event_id, key],
+        )?;
+    }
+    // The counters are read again from what is left.
+    tx.memory.endpoints.clear();
+    Ok(())
 }
 
 fn build(key: MessageKey, id: MessageId, now: Timestamp, new: NewMessage) -> Message {
@@ -109,27 +150,32 @@ fn insert_message(conn: &Connection, message: &Message, salt: u64) -> Result<(),
     Ok(())
 }
 
-/// Writes a new delivery. `due_at`: `None` if nobody pushes it.
+/// Writes a new delivery at the end of its endpoint's queue. `due_at`: `None` if nobody pushes it.
 pub(crate) fn insert_delivery(
-    conn: &Connection,
+    tx: &mut Tx<'_>,
     endpoint: EndpointNo,
-    seq: Seq,
     message: MessageKey,
     due_at: Option<Timestamp>,
-    trigger: u8,
-) -> Result<(), rusqlite::Error> {
-    conn.prepare_cached(
-        "INSERT INTO delivery (key, endpoint, message, state, due_at, trigger, attempts)
-         VALUES (?1, ?2, ?3, 0, ?4, ?5, 0)",
-    )?
-    .execute(params![
-        codec::delivery_key(DeliveryKey { endpoint, seq }),
-        endpoint.0,
-        codec::message_key(message),
-        due_at.map(Timestamp::as_millis),
-        trigger,
-    ])?;
-    Ok(())
+    trigger: Trigger,
+) -> Result<Seq, rusqlite::Error> {
+    let memory = endpoint_memory(tx.conn, tx.memory, endpoint)?;
+    let seq = Seq(memory.last_seq + 1);
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO delivery (key, endpoint, message, state, due_at, trigger, attempts)
+             VALUES (?1, ?2, ?3, 0, ?4, ?5, 0)",
+        )?
+        .execute(params![
+            codec::delivery_key(DeliveryKey { endpoint, seq }),
+            endpoint.0,
+            codec::message_key(message),
+            due_at.map(Timestamp::as_millis),
+            trigger as u8,
+        ])?;
+    // Without gaps, since a transaction that fails forgets the counters.
+    memory.last_seq = seq.0;
+    tx.tally.enters(DeliveryState::Owed { due_at, trigger });
+    Ok(seq)
 }
 
 /// What an earlier request with the same key means for this one; `None`: there was none that counts.
@@ -154,9 +200,8 @@ fn known_request(tx: &mut Tx<'_>, app: AppNo, idempotency: &Idempotency) -> Resu
 
 fn remember_request(
     tx: &mut Tx<'_>,
-    app: AppNo,
-    idempotency: &Idempotency,
     message: MessageKey,
+    idempotency: &Idempotency,
 ) -> Result<(), rusqlite::Error> {
     tx.conn
         .prepare_cached(
@@ -164,7 +209,7 @@ fn remember_request(
              VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
         .execute(params![
-            app.0,
+            message.app.0,
             &*idempotency.key,
             codec::message_key(message),
             idempotency.request_hash,
@@ -200,8 +245,19 @@ fn app_memory<'m>(
                 .query_row([app.0], |row| Ok((row.get(0)?, row.get(1)?)))
                 .optional()?;
             let (version, trimmed) = row.map_or((None, 0), |(version, trimmed)| (Some(version), trimmed));
-            let last = last_place(conn, "SELECT max(key) FROM message WHERE key BETWEEN ?1 AND ?2", app.0)?;
-            Ok(unknown.insert(AppMemory { version, last_position: last.max(trimmed) }))
+            let (first, last) = codec::range(app.0);
+            let newest: Option<(i64, i64)> = conn
+                .prepare_cached(
+                    "SELECT key, created_at FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key DESC LIMIT 1",
+                )?
+                .query_row([first, last], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?;
+            let (last, at) = newest.map_or((0, 0), |(key, at)| (codec::place(key), at));
+            Ok(unknown.insert(AppMemory {
+                version,
+                last_position: last.max(trimmed),
+                last_at: Timestamp::from_millis(at),
+            }))
         }
     }
 }
@@ -237,15 +293,4 @@ fn last_place(conn: &Connection, sql: &str, no: u32) -> Result<u64, rusqlite::Er
     let (first, last) = codec::range(no);
     let key: Option<i64> = conn.prepare_cached(sql)?.query_row([first, last], |row| row.get(0))?;
     Ok(key.map_or(0, codec::place))
-}
-
-/// The next place in an endpoint's queue. Taken: without gaps, since a failed transaction forgets the counters.
-pub(crate) fn next_seq(
-    conn: &Connection,
-    memory: &mut Memory,
-    endpoint: EndpointNo,
-) -> Result<Seq, rusqlite::Error> {
-    let memory = endpoint_memory(conn, memory, endpoint)?;
-    memory.last_seq += 1;
-    Ok(Seq(memory.last_seq))
 }

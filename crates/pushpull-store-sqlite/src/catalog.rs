@@ -1,23 +1,27 @@
 //! The catalogue: environments, keys, applications, endpoints, event types.
 
+mod apps;
+mod endpoints;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
-    App, AppId, AppNo, AppSnapshot, Endpoint, EndpointId, EndpointNo, EndpointState, Environment,
-    EnvironmentId, EnvironmentNo, EventType, EventTypeName, Health, KeyId, Mode, Timestamp, chance,
+    App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentId,
+    EnvironmentNo, EventType, EventTypeName, Health, KeyId, Timestamp,
     endpoint::DisabledReason,
     key::{ApiKey, KeyHash},
 };
-use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Order, Page, PageQuery, Ref, WriteError};
+use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Sqlite,
     catalog_rows::{self as rows, to_json},
-    codec::{self, NO_MAX},
-    fault::{Fault, inconsistent},
-    writer::Tx,
+    fault::Fault,
+    list::{beyond, collect, cut, direction},
+    trim,
+    tx::Tx,
 };
 
 impl Catalog for Sqlite {
@@ -67,8 +71,9 @@ impl Catalog for Sqlite {
     fn key(&self, hash: KeyHash) -> BoxFuture<'_, Result<Option<ApiKey>, Error>> {
         Box::pin(self.read(move |conn| {
             conn.prepare_cached(
-                "SELECT api_key.*, app.id AS app_id FROM api_key LEFT JOIN app ON app.no = api_key.app
-                 WHERE hash = ?1 AND (api_key.app IS NULL OR app.deleted_at IS NULL)",
+                "SELECT api_key.*, app.id AS app_id
+                 FROM api_key LEFT JOIN app ON app.no = api_key.app AND app.deleted_at IS NULL
+                 WHERE hash = ?1 AND (api_key.app IS NULL OR app.no IS NOT NULL)",
             )?
             .query_row([hash.0], |row| Ok(rows::api_key(row)))
             .optional()?
@@ -80,8 +85,10 @@ impl Catalog for Sqlite {
         Box::pin(self.read(move |conn| {
             collect(
                 conn,
-                "SELECT api_key.*, app.id AS app_id FROM api_key LEFT JOIN app ON app.no = api_key.app
-                 WHERE api_key.environment = ?1 ORDER BY api_key.created_at, api_key.id",
+                "SELECT api_key.*, app.id AS app_id
+                 FROM api_key LEFT JOIN app ON app.no = api_key.app AND app.deleted_at IS NULL
+                 WHERE api_key.environment = ?1 AND (api_key.app IS NULL OR app.no IS NOT NULL)
+                 ORDER BY api_key.created_at, api_key.id",
                 [environment.0],
                 rows::api_key,
             )
@@ -110,11 +117,11 @@ impl Catalog for Sqlite {
     }
 
     fn create_app(&self, new: NewApp) -> BoxFuture<'_, Result<App, WriteError>> {
-        Box::pin(self.change(move |tx| create_app(tx, &new)))
+        Box::pin(self.change(move |tx| apps::create(tx, &new)))
     }
 
     fn update_app(&self, app: App) -> BoxFuture<'_, Result<App, WriteError>> {
-        Box::pin(self.change(move |tx| update_app(tx, app)))
+        Box::pin(self.change(move |tx| apps::update(tx, app)))
     }
 
     fn delete_app(&self, no: AppNo) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -172,7 +179,7 @@ impl Catalog for Sqlite {
         filter: AppListFilter,
         page: PageQuery<AppId>,
     ) -> BoxFuture<'_, Result<Page<App>, Error>> {
-        Box::pin(self.read(move |conn| {
+        Box::pin(self.read_long(move |conn| {
             let sql = format!(
                 "SELECT * FROM app WHERE environment = ?1 AND deleted_at IS NULL {} {} AND (?2 IS NULL OR id {} ?2)
                  ORDER BY id {} LIMIT ?3",
@@ -197,11 +204,11 @@ impl Catalog for Sqlite {
     }
 
     fn create_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
-        Box::pin(self.change(move |tx| create_endpoint(tx, endpoint)))
+        Box::pin(self.change(move |tx| endpoints::create(tx, endpoint)))
     }
 
     fn update_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
-        Box::pin(self.change(move |tx| update_endpoint(tx, endpoint)))
+        Box::pin(self.change(move |tx| endpoints::update(tx, endpoint)))
     }
 
     fn delete_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -215,6 +222,8 @@ impl Catalog for Sqlite {
                 )
                 .optional()?;
             let app = AppNo(app.ok_or(WriteError::NotFound)?);
+            // The first of what it is owed ends at once, which is mostly all; the rest by and by.
+            trim::end_endpoint(tx, no.0)?;
             bump(tx, app)
         }))
     }
@@ -331,45 +340,6 @@ impl Catalog for Sqlite {
     }
 }
 
-/// All rows of a query.
-pub(crate) fn collect<T>(
-    conn: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-    read: impl Fn(&rusqlite::Row<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let mut query = conn.prepare_cached(sql)?;
-    let mut rows = query.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
-/// Whether the rows are read from small to large.
-pub(crate) fn upwards<K>(page: &PageQuery<K>) -> bool {
-    (page.order == Order::Ascending) != page.backwards
-}
-
-fn beyond<K>(page: &PageQuery<K>) -> &'static str {
-    if upwards(page) { ">" } else { "<" }
-}
-
-fn direction<K>(page: &PageQuery<K>) -> &'static str {
-    if upwards(page) { "ASC" } else { "DESC" }
-}
-
-/// A page of what was found: one more than the limit tells that there is more.
-pub(crate) fn cut<T, K>(mut found: Vec<T>, page: &PageQuery<K>) -> Page<T> {
-    let done = found.len() <= page.limit;
-    found.truncate(page.limit);
-    if page.backwards {
-        found.reverse();
-    }
-    Page { items: found, done }
-}
-
 /// A change's moment: after the one it replaces, so that `updated_at` tells them apart.
 fn later(now: Timestamp, before: Timestamp) -> Timestamp {
     now.max(Timestamp::from_millis(before.as_millis() + 1))
@@ -385,180 +355,6 @@ fn bump(tx: &mut Tx<'_>, app: AppNo) -> Result<(), Fault> {
     tx.conn.execute("UPDATE app SET version = version + 1 WHERE no = ?1", [app.0])?;
     configured(tx, app);
     Ok(())
-}
-
-fn create_app(tx: &mut Tx<'_>, new: &NewApp) -> Result<App, Fault> {
-    let id = AppId::new(tx.now, chance::bytes(&*tx.shared.chance));
-    let no: Option<u32> = tx
-        .conn
-        .query_row(
-            "INSERT INTO app (id, environment, uid, name, rate_limit, metadata, version, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7) ON CONFLICT DO NOTHING RETURNING no",
-            params![
-                id.to_string(),
-                new.environment.0,
-                new.uid.as_deref(),
-                new.name,
-                new.rate_limit,
-                to_json(&new.metadata),
-                tx.now.as_millis()
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
-    let no = no.ok_or(WriteError::Taken("uid"))?;
-    if no > NO_MAX {
-        return Err(inconsistent("app", no, "more applications than numbers"));
-    }
-    Ok(App {
-        no: AppNo(no),
-        id,
-        environment: new.environment,
-        uid: new.uid.clone(),
-        name: new.name.clone(),
-        rate_limit: new.rate_limit,
-        metadata: new.metadata.clone(),
-        created_at: tx.now,
-        updated_at: tx.now,
-    })
-}
-
-fn update_app(tx: &mut Tx<'_>, app: App) -> Result<App, Fault> {
-    let taken = match &app.uid {
-        Some(uid) => tx.conn.query_row(
-            "SELECT count(*) FROM app WHERE environment = ?1 AND uid = ?2 AND no <> ?3 AND deleted_at IS NULL",
-            params![app.environment.0, &**uid, app.no.0],
-            |row| row.get::<_, i64>(0),
-        )?,
-        None => 0,
-    };
-    if taken > 0 {
-        return Err(WriteError::Taken("uid").into());
-    }
-    let updated_at = later(tx.now, app.updated_at);
-    let written = tx.conn.execute(
-        "UPDATE app SET uid = ?2, name = ?3, rate_limit = ?4, metadata = ?5, version = version + 1, updated_at = ?6
-         WHERE no = ?1 AND updated_at = ?7 AND deleted_at IS NULL",
-        params![
-            app.no.0,
-            app.uid.as_deref(),
-            app.name,
-            app.rate_limit,
-            to_json(&app.metadata),
-            updated_at.as_millis(),
-            app.updated_at.as_millis()
-        ],
-    )?;
-    if written == 0 {
-        return Err(WriteError::Stale.into());
-    }
-    configured(tx, app.no);
-    Ok(App { updated_at, ..app })
-}
-
-fn create_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>, Fault> {
-    let alive: Option<u32> = tx
-        .conn
-        .query_row("SELECT no FROM app WHERE no = ?1 AND deleted_at IS NULL", [endpoint.app.0], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    if alive.is_none() {
-        return Err(WriteError::NotFound.into());
-    }
-    let endpoint = Endpoint {
-        id: EndpointId::new(tx.now, chance::bytes(&*tx.shared.chance)),
-        health: Health::default(),
-        created_at: tx.now,
-        updated_at: tx.now,
-        ..endpoint
-    };
-    refuse_taken_uid(tx.conn, &endpoint, None)?;
-    tx.conn.execute(
-        "INSERT INTO endpoint (id, app, url, description, mode, fifo, headers, secrets, metadata, created_at,
-             updated_at) VALUES (?1, ?2, '', '', 0, 0, x'', x'', '{}', ?3, ?3)",
-        params![endpoint.id.to_string(), endpoint.app.0, tx.now.as_millis()],
-    )?;
-    let no = u32::try_from(tx.conn.last_insert_rowid()).unwrap_or(u32::MAX);
-    if no > NO_MAX {
-        return Err(inconsistent("endpoint", no, "more endpoints than numbers"));
-    }
-    let endpoint = Endpoint { no: EndpointNo(no), ..endpoint };
-    write_endpoint(tx, &endpoint, endpoint.updated_at)?;
-    bump(tx, endpoint.app)?;
-    Ok(Arc::new(endpoint))
-}
-
-fn refuse_taken_uid(conn: &Connection, endpoint: &Endpoint, but: Option<EndpointNo>) -> Result<(), Fault> {
-    let Some(uid) = &endpoint.uid else { return Ok(()) };
-    let taken: i64 = conn.query_row(
-        "SELECT count(*) FROM endpoint WHERE app = ?1 AND uid = ?2 AND no IS NOT ?3 AND deleted_at IS NULL",
-        params![endpoint.app.0, &**uid, but.map(|no| no.0)],
-        |row| row.get(0),
-    )?;
-    if taken > 0 { Err(WriteError::Taken("uid").into()) } else { Ok(()) }
-}
-
-/// Writes all columns but health, if the row is still as it was read.
-fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(), Fault> {
-    let (disabled_at, disabled_reason) = rows::state_columns(endpoint.state);
-    let sealer = &tx.shared.sealer;
-    let written = tx.conn.prepare_cached(
-        "UPDATE endpoint SET uid = ?3, url = ?4, description = ?5, event_types = ?6, channels = ?7, mode = ?8,
-             disabled_at = ?9, disabled_reason = ?10, rate_limit = ?11, retry_schedule = ?12, fifo = ?13,
-             headers = ?14, secrets = ?15, metadata = ?16, updated_at = ?17
-         WHERE no = ?1 AND updated_at = ?2 AND deleted_at IS NULL",
-    )?
-    .execute(params![
-        endpoint.no.0,
-        read.as_millis(),
-        endpoint.uid.as_deref(),
-        endpoint.url,
-        endpoint.description,
-        endpoint.filter.event_types.as_ref().map(to_json),
-        endpoint.filter.channels.as_ref().map(to_json),
-        endpoint.mode as u8,
-        disabled_at,
-        disabled_reason,
-        endpoint.rate_limit,
-        endpoint.retry_schedule.as_ref().map(ToString::to_string),
-        endpoint.fifo,
-        rows::seal_headers(sealer, &*tx.shared.chance, endpoint),
-        rows::seal_secrets(sealer, &*tx.shared.chance, endpoint),
-        to_json(&endpoint.metadata),
-        endpoint.updated_at.as_millis(),
-    ])?;
-    if written == 0 { Err(WriteError::Stale.into()) } else { Ok(()) }
-}
-
-fn update_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>, Fault> {
-    let read = endpoint.updated_at;
-    refuse_taken_uid(tx.conn, &endpoint, Some(endpoint.no))?;
-    let Some(before) = rows::endpoint_by_no(tx.conn, &tx.shared.sealer, endpoint.no)? else {
-        return Err(WriteError::NotFound.into());
-    };
-    let enabled = endpoint.is_enabled() && !before.is_enabled();
-    let health = if enabled { Health::default() } else { before.health };
-    let endpoint = Endpoint { updated_at: later(tx.now, read), health, ..endpoint };
-    write_endpoint(tx, &endpoint, read)?;
-    if enabled {
-        tx.conn.execute(
-            "UPDATE endpoint SET failing_since = NULL, failing_notified = 0 WHERE no = ?1",
-            [endpoint.no.0],
-        )?;
-        tx.news.rescheduled.push(endpoint.no);
-    }
-    if endpoint.mode == Mode::Push && before.mode != Mode::Push {
-        // What gathered meanwhile is owed by the dispatcher from now on.
-        let (first, last) = codec::range(endpoint.no.0);
-        tx.conn.execute(
-            "UPDATE delivery SET due_at = ?3 WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND due_at IS NULL",
-            params![first, last, tx.now.as_millis()],
-        )?;
-        tx.news.rescheduled.push(endpoint.no);
-    }
-    bump(tx, endpoint.app)?;
-    Ok(Arc::new(endpoint))
 }
 
 /// `?1` to `?9` are the columns, `?10` the moment that was read, `?11` the new one.

@@ -13,7 +13,11 @@ use crossbeam_channel::{RecvTimeoutError, Sender};
 use pushpull_store::Error;
 use rusqlite::Connection;
 
-use crate::{fault::Fault, setup};
+use crate::{
+    fault::{Fault, is_fatal, translate},
+    setup,
+    tx::Shared,
+};
 
 /// How often, while something is written.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -32,17 +36,18 @@ struct State {
 /// The checkpointing thread.
 pub(crate) struct Checkpointer {
     state: Arc<State>,
+    shared: Arc<Shared>,
     stop: Sender<()>,
     thread: std::thread::JoinHandle<()>,
 }
 
 impl Checkpointer {
-    pub(crate) fn start(file: &Path) -> Result<Self, Fault> {
+    pub(crate) fn start(file: &Path, shared: Arc<Shared>) -> Result<Self, Fault> {
         let conn = Connection::open(file)?;
         setup::checkpointer(&conn)?;
         let state = Arc::new(State::default());
         let (stop, stopped) = crossbeam_channel::bounded::<()>(1);
-        let seen = Arc::clone(&state);
+        let (seen, watched) = (Arc::clone(&state), Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("pushpull-checkpoint".into())
             .spawn(move || {
@@ -50,28 +55,22 @@ impl Checkpointer {
                     if !seen.written.swap(false, Ordering::Relaxed) {
                         continue;
                     }
-                    match checkpoint(&conn) {
-                        Ok(pages) if pages > LOG_PAGES_MAX => seen.finish.store(true, Ordering::Relaxed),
-                        Ok(_) => {}
-                        Err(error) => {
-                            tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
-                        }
+                    if checkpoint(&conn, &watched).is_some_and(|pages| pages > LOG_PAGES_MAX) {
+                        seen.finish.store(true, Ordering::Relaxed);
                     }
                 }
             })
             .map_err(|error| Error::Unavailable(Arc::new(error)))?;
-        Ok(Self { state, stop, thread })
+        Ok(Self { state, shared, stop, thread })
     }
 
     /// What the writer is to do after each commit.
     pub(crate) fn after_commit(&self) -> Box<dyn FnMut(&Connection) + Send> {
-        let state = Arc::clone(&self.state);
+        let (state, shared) = (Arc::clone(&self.state), Arc::clone(&self.shared));
         Box::new(move |conn| {
             state.written.store(true, Ordering::Relaxed);
-            if state.finish.swap(false, Ordering::Relaxed)
-                && let Err(error) = checkpoint(conn)
-            {
-                tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
+            if state.finish.swap(false, Ordering::Relaxed) {
+                checkpoint(conn, &shared);
             }
         })
     }
@@ -84,7 +83,20 @@ impl Checkpointer {
     }
 }
 
-/// Moves what can be moved without waiting for anybody; how many pages the log has.
-fn checkpoint(conn: &Connection) -> Result<i64, rusqlite::Error> {
-    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1))
+/// Moves what can be moved without waiting for anybody; how many pages the log has, if that went well.
+///
+/// A failed fsync is as fatal here as in a commit: the kernel may have dropped pages of the log that a commit is
+/// just about to acknowledge. A full disk is not: what could not be moved stays in the log.
+fn checkpoint(conn: &Connection, shared: &Shared) -> Option<i64> {
+    match conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)) {
+        Ok(pages) => Some(pages),
+        Err(error) if is_fatal(&error) => {
+            shared.die(&translate(error));
+            None
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "no checkpoint");
+            None
+        }
+    }
 }

@@ -6,27 +6,36 @@
 //! Absent on purpose: any rule of delivery.
 
 mod append;
+mod attempts;
 mod catalog;
 mod catalog_rows;
 mod checkpoint;
 mod codec;
 mod deliveries;
+mod due;
 mod fault;
+#[cfg(feature = "faults")]
+pub mod faults;
+mod job;
+mod list;
 mod messages;
 mod migrate;
+mod queue;
 mod reader;
 mod recovery;
 mod restore;
 mod rows;
 mod settle;
 mod setup;
+mod span;
 mod trim;
+mod tx;
 mod upkeep;
 mod writer;
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, RwLock},
+    sync::{Arc, Mutex, RwLock, atomic::AtomicBool},
 };
 
 use pushpull_domain::{
@@ -42,7 +51,8 @@ use crate::{
     checkpoint::Checkpointer,
     fault::{Fault, translate},
     reader::Readers,
-    writer::{Shared, Tx, Writer},
+    tx::{Counts, Shared, Tx},
+    writer::Writer,
 };
 
 /// The name of the database in the data directory.
@@ -60,8 +70,8 @@ pub struct Options {
     pub master_key: MasterKey,
     /// Master keys used before: they open what they sealed.
     pub older_master_keys: Vec<MasterKey>,
-    /// Called once, from the writer's thread, when what was written may be lost although it was acknowledged
-    /// (a failed fsync, a corrupt file). The process must end: nothing is acknowledged from then on.
+    /// Called once, from one of the store's threads, when what was written may be lost although it was
+    /// acknowledged (a failed fsync, a corrupt file). The process must end: nothing is acknowledged from then on.
     pub on_fatal: Box<dyn Fn(&Error) + Send + Sync>,
 }
 
@@ -90,6 +100,7 @@ impl Sqlite {
 
     fn open_or_fault(options: Options) -> Result<Self, Fault> {
         let file = options.dir.join(FILE_NAME);
+        make_private(&file).map_err(|error| Error::Unavailable(Arc::new(error)))?;
         let mut conn = Connection::open(&file)?;
         setup::writer(&conn)?;
         migrate::run(&mut conn)?;
@@ -99,10 +110,12 @@ impl Sqlite {
             clock: options.clock,
             chance: options.chance,
             listeners: RwLock::default(),
+            counts: counts(&conn)?,
             on_fatal: options.on_fatal,
+            dead: AtomicBool::new(false),
         });
         let readers = Arc::new(Readers::start(&file)?);
-        let checkpointer = Checkpointer::start(&file)?;
+        let checkpointer = Checkpointer::start(&file, Arc::clone(&shared))?;
         let writer = Writer::start(conn, Arc::clone(&shared), checkpointer.after_commit())
             .map_err(|error| Error::Unavailable(Arc::new(error)))?;
         Ok(Self {
@@ -121,13 +134,33 @@ impl Sqlite {
         &self.file
     }
 
-    /// Reads in one consistent view.
+    /// Bounds the size of the file, in bytes (whole pages of 8 KiB): what would make it larger is refused as if
+    /// the disk were full. Deleted rows make room again.
+    pub async fn limit_bytes(&self, bytes: u64) -> Result<(), Error> {
+        let pages = bytes / setup::PAGE_SIZE.unsigned_abs();
+        self.write(move |tx| {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            Ok(tx.conn.query_row(&sql, [], |_| Ok(()))?)
+        })
+        .await
+    }
+
+    /// Reads a few rows, in one consistent view.
     async fn read<T, F>(&self, read: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
     {
         self.readers.read(read).await
+    }
+
+    /// Reads what may be many rows, in one consistent view.
+    async fn read_long<T, F>(&self, read: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
+    {
+        self.readers.read_long(read).await
     }
 
     /// Writes what may be refused.
@@ -151,19 +184,44 @@ impl Sqlite {
 
 impl Drop for Sqlite {
     fn drop(&mut self) {
-        self.shut();
+        self.shut()();
     }
 }
 
 impl Sqlite {
-    /// Ends the threads, in the order that loses nothing. Safe to repeat.
-    fn shut(&self) {
-        self.writer.close();
+    /// What ends the threads, in the order that loses nothing. Blocks. Safe to repeat.
+    fn shut(&self) -> impl FnOnce() + Send + 'static {
+        let (readers, writer) = (Arc::clone(&self.readers), Arc::clone(&self.writer));
         let checkpointer = self.checkpointer.lock().expect("nobody panics while holding this lock").take();
-        if let Some(checkpointer) = checkpointer {
-            checkpointer.stop();
+        move || {
+            readers.close();
+            writer.close();
+            if let Some(checkpointer) = checkpointer {
+                checkpointer.stop();
+            }
         }
     }
+}
+
+/// Makes the file, for its owner's eyes only: what is in it is the users' data. The files beside it get the
+/// same mode.
+fn make_private(file: &Path) -> std::io::Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(file).map(drop)
+}
+
+/// Counts from indexes: some ten milliseconds for a million.
+fn counts(conn: &Connection) -> Result<Counts, Fault> {
+    let count = |sql| conn.query_row(sql, [], |row| row.get::<_, u64>(0));
+    Ok(Counts {
+        pending: count("SELECT count(*) FROM delivery INDEXED BY delivery_due WHERE due_at IS NOT NULL")?
+            .into(),
+        exhausted: count("SELECT count(*) FROM delivery INDEXED BY delivery_exhausted WHERE state = 2")?
+            .into(),
+    })
 }
 
 /// Which history the file holds: made with it, and anew by a restore.

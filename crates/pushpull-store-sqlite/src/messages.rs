@@ -3,17 +3,19 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use pushpull_domain::{AppNo, EventId, Message, MessageId, MessageKey, Position, Timestamp};
+use pushpull_domain::{
+    AppNo, CancelReason, Delivery, DeliveryKey, DeliveryState, EventId, Message, MessageId, MessageKey,
+    Position, Timestamp,
+};
 use pushpull_store::{Append, Appended, CommitListener, Error, MessageFilter, MessageLog, Page, PageQuery};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use crate::{
-    Sqlite, append,
-    catalog::{cut, upwards},
-    codec,
+    Sqlite, append, codec,
     fault::Fault,
-    rows,
-    writer::Tx,
+    list::{Gather, Wanted, bytes_of, upwards},
+    rows, span,
+    tx::Tx,
 };
 
 impl MessageLog for Sqlite {
@@ -59,26 +61,23 @@ impl MessageLog for Sqlite {
         filter: MessageFilter,
         page: PageQuery<Position>,
     ) -> BoxFuture<'_, Result<Page<Arc<Message>>, Error>> {
-        Box::pin(self.read(move |conn| list(conn, app, &filter, &page)))
+        Box::pin(self.read_long(move |conn| list(conn, app, &filter, &page)))
     }
 
     fn expunge_message(&self, key: MessageKey) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(self.write(move |tx| expunge(tx, codec::message_key(key), CANCELLED_EXPUNGED).map(drop)))
+        Box::pin(self.write(move |tx| expunge(tx, codec::message_key(key), CancelReason::Expunged).map(drop)))
     }
 }
-
-/// The state of a delivery whose payload was erased by a call.
-const CANCELLED_EXPUNGED: u8 = 4;
 
 /// The keys an application's messages have within a filter's times: the first, and the last.
 pub(crate) fn bounds(conn: &Connection, app: AppNo, filter: &MessageFilter) -> Result<(i64, i64), Fault> {
     let (first, last) = codec::range(app.0);
     let first = match filter.after {
-        Some(after) => rows::first_since(conn, app, Timestamp::from_millis(after.as_millis() + 1))?,
+        Some(after) => span::first_since(conn, app, Timestamp::from_millis(after.as_millis() + 1))?,
         None => first,
     };
     let last = match filter.before {
-        Some(before) => rows::first_since(conn, app, before)? - 1,
+        Some(before) => span::first_since(conn, app, before)? - 1,
         None => last,
     };
     Ok((first, last))
@@ -107,31 +106,49 @@ fn list(
     );
     let mut query = conn.prepare_cached(&sql)?;
     let mut found_rows = query.query([first, last])?;
-    let mut found = Vec::with_capacity(page.limit + 1);
-    while found.len() <= page.limit
+    let (wanted, mut found) = (Wanted::new(filter), Gather::new(page));
+    while found.goes_on()
         && let Some(row) = found_rows.next()?
     {
-        let message = rows::message_row(row)?;
-        if filter.matches(&message) {
-            found.push(Arc::new(message));
-        }
+        let shown = wanted.message(row)?.map(|message| {
+            let bytes = bytes_of(&message);
+            (Arc::new(message), bytes)
+        });
+        found.looked(codec::place(row.get(0)?), shown);
     }
-    Ok(cut(found, page))
+    Ok(found.into_page(page))
 }
 
-/// Erases a payload and gives up what is owed of it, with this state. How many deliveries were given up.
-pub(crate) fn expunge(tx: &mut Tx<'_>, key: i64, state: u8) -> Result<u64, Fault> {
+/// Erases a payload and gives up what is owed of it. How many deliveries were given up.
+pub(crate) fn expunge(tx: &mut Tx<'_>, key: i64, reason: CancelReason) -> Result<u64, Fault> {
     let Some(message) = rows::message(tx.conn, key)? else { return Ok(0) };
     tx.conn
         .prepare_cached("UPDATE message SET payload = NULL, payload_expires_at = NULL WHERE key = ?1")?
         .execute([key])?;
     let mut cancelled = 0;
     for (endpoint, seq) in message.fanout {
-        let delivery = codec::delivery_key(pushpull_domain::DeliveryKey { endpoint, seq });
-        cancelled += tx
-            .conn
-            .prepare_cached("UPDATE delivery SET state = ?2, due_at = NULL WHERE key = ?1 AND state = 0")?
-            .execute([delivery, i64::from(state)])? as u64;
+        let key = codec::delivery_key(DeliveryKey { endpoint, seq });
+        if let Some(delivery) = rows::delivery(tx.conn, key)?
+            && !delivery.state.is_settled()
+        {
+            cancel(tx, &delivery, reason)?;
+            cancelled += 1;
+        }
     }
     Ok(cancelled)
+}
+
+/// Gives a delivery up.
+pub(crate) fn cancel(
+    tx: &mut Tx<'_>,
+    delivery: &Delivery,
+    reason: CancelReason,
+) -> Result<(), rusqlite::Error> {
+    let cancelled = DeliveryState::Cancelled(reason);
+    tx.conn
+        .prepare_cached("UPDATE delivery SET state = ?2, due_at = NULL WHERE key = ?1")?
+        .execute(params![codec::delivery_key(delivery.key), rows::state_number(cancelled)])?;
+    tx.tally.leaves(delivery.state);
+    tx.tally.enters(cancelled);
+    Ok(())
 }

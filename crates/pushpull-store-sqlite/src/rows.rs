@@ -7,7 +7,7 @@ use pushpull_domain::{
     attempt::{Attempt, ErrorClass, Outcome, Trigger},
 };
 use pushpull_store::StoredAttempt;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use crate::{
     codec,
@@ -18,20 +18,25 @@ use crate::{
 pub(crate) const MESSAGE: &str = "key, created_at, salt, event_type, channels, tags, event_id, content_type, \
                                   deliver_at, payload_expires_at, fanout, payload";
 
+/// Those columns of the message with a key.
+pub(crate) const MESSAGE_BY_KEY: &str =
+    "SELECT key, created_at, salt, event_type, channels, tags, event_id, content_type, deliver_at,
+         payload_expires_at, fanout, payload FROM message WHERE key = ?1";
+
 /// The message with this key, if it is kept.
 pub(crate) fn message(conn: &Connection, key: i64) -> Result<Option<Message>, Fault> {
-    let mut query = conn.prepare_cached(
-        "SELECT key, created_at, salt, event_type, channels, tags, event_id, content_type, deliver_at,
-             payload_expires_at, fanout, payload FROM message WHERE key = ?1",
-    )?;
+    let mut query = conn.prepare_cached(MESSAGE_BY_KEY)?;
     let mut rows = query.query([key])?;
     rows.next()?.map(message_row).transpose()
 }
 
+/// A column of text that may be missing, not copied.
+pub(crate) fn as_text<'r>(row: &'r Row<'_>, column: usize) -> Result<Option<&'r str>, rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_str_or_null()?)
+}
+
 fn names<T>(row: &Row<'_>, column: usize, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Fault> {
-    let Some(text) = row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)? else {
-        return Ok(Vec::new());
-    };
+    let Some(text) = as_text(row, column)? else { return Ok(Vec::new()) };
     text.split(' ')
         .map(|word| {
             read(word).ok_or_else(|| inconsistent("message", key_of(row), format!("column {column}: {word}")))
@@ -50,7 +55,7 @@ pub(crate) fn message_row(row: &Row<'_>) -> Result<Message, Fault> {
     let created_at = Timestamp::from_millis(row.get(1)?);
     let salt = row.get::<_, i64>(2)?.cast_unsigned();
     let event_type = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-    let event_id = row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let event_id = as_text(row, 6)?;
     Ok(Message {
         key: place,
         id: MessageId::of(created_at, place.position.0, salt),
@@ -87,10 +92,6 @@ pub(crate) fn state_number(state: DeliveryState) -> u8 {
         DeliveryState::Cancelled(CancelReason::Expunged) => 4,
         DeliveryState::Cancelled(CancelReason::Deleted) => 5,
     }
-}
-
-pub(crate) fn trigger_number(trigger: Trigger) -> u8 {
-    trigger as u8
 }
 
 fn trigger(number: u8) -> Trigger {
@@ -171,53 +172,24 @@ pub(crate) fn attempt_row(row: &Row<'_>) -> Result<StoredAttempt, Fault> {
     })
 }
 
-/// The attempt with this key, and the key of the one before it for the same delivery.
-pub(crate) fn attempt(conn: &Connection, key: i64) -> Result<Option<(StoredAttempt, Option<i64>)>, Fault> {
-    let mut query = conn.prepare_cached(
-        "SELECT key, salt, message, seq, previous, started_at, trigger, url.url, status, class, detail, timings,
-             body FROM attempt JOIN url ON url.no = attempt.url WHERE key = ?1",
-    )?;
+/// Those columns of the attempt with a key.
+pub(crate) const ATTEMPT_BY_KEY: &str =
+    "SELECT key, salt, message, seq, previous, started_at, trigger, url.url, status, class, detail, timings, body
+     FROM attempt JOIN url ON url.no = attempt.url WHERE key = ?1";
+
+/// The same but for the answer's body.
+pub(crate) const ATTEMPT_BY_KEY_NO_BODY: &str =
+    "SELECT key, salt, message, seq, previous, started_at, trigger, url.url, status, class, detail, timings, NULL
+     FROM attempt JOIN url ON url.no = attempt.url WHERE key = ?1";
+
+/// The attempt with this key, by one of the two queries above, and the key of the one before it for the same
+/// delivery.
+pub(crate) fn attempt(
+    conn: &Connection,
+    sql: &str,
+    key: i64,
+) -> Result<Option<(StoredAttempt, Option<i64>)>, Fault> {
+    let mut query = conn.prepare_cached(sql)?;
     let mut rows = query.query([key])?;
     rows.next()?.map(|row| Ok((attempt_row(row)?, row.get(4)?))).transpose()
-}
-
-/// The places of an application's messages made within a span of time: the first, and the first beyond it.
-///
-/// Both ends are found by halving, since messages are in the order of their times.
-pub(crate) fn span(
-    conn: &Connection,
-    app: pushpull_domain::AppNo,
-    from: Timestamp,
-    until: Timestamp,
-) -> Result<(i64, i64), Fault> {
-    Ok((first_since(conn, app, from)?, first_since(conn, app, until)?))
-}
-
-/// The key of the application's first message made at `at` or later; beyond the last if there is none.
-pub(crate) fn first_since(
-    conn: &Connection,
-    app: pushpull_domain::AppNo,
-    at: Timestamp,
-) -> Result<i64, rusqlite::Error> {
-    let (low, high) = codec::range(app.0);
-    let mut ends =
-        conn.prepare_cached("SELECT min(key), max(key) FROM message WHERE key BETWEEN ?1 AND ?2")?;
-    let (first, last): (Option<i64>, Option<i64>) =
-        ends.query_row([low, high], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (Some(mut low), Some(last)) = (first, last) else { return Ok(low) };
-    let mut high = last + 1;
-    // Rows may be missing in the middle only where retention is at work, so the next one is looked at.
-    let mut probe = conn.prepare_cached(
-        "SELECT key, created_at FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT 1",
-    )?;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let found: Option<(i64, i64)> =
-            probe.query_row([middle, high - 1], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        match found {
-            Some((key, made)) if made < at.as_millis() => low = key + 1,
-            _ => high = middle,
-        }
-    }
-    Ok(low)
 }

@@ -1,20 +1,18 @@
 //! The one writer: takes what waits, one transaction, one fsync, then answers everyone.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, RwLock},
-    time::Duration,
-};
+use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
-use pushpull_domain::{AppNo, Chance, Clock, EndpointNo, Message, Timestamp, seal::Sealer};
-use pushpull_store::{Append, Appended, CommitListener, Error, WriteError};
+use crossbeam_channel::Receiver;
+use pushpull_store::{Append, Appended, Error, WriteError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
     append,
     fault::{Fault, is_fatal, translate},
+    job::{self, Job, Work},
+    queue::Queue,
+    tx::{Memory, News, Shared, Tally, Tx},
 };
 
 /// Most commands that wait for the writer; beyond that the store is busy.
@@ -27,105 +25,6 @@ const GATHER: Duration = Duration::from_micros(150);
 /// Fewest commands of a batch that count as load.
 const LOAD_MIN: usize = 8;
 
-/// What the writer may use besides the connection.
-pub(crate) struct Shared {
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) chance: Arc<dyn Chance>,
-    pub(crate) sealer: Sealer,
-    pub(crate) listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
-    /// Called once, when nothing may be acknowledged any more: the process is to end.
-    pub(crate) on_fatal: Box<dyn Fn(&Error) + Send + Sync>,
-}
-
-/// What the writer knows without asking: counters of the applications and endpoints in use. Read from the
-/// tables when first needed, forgotten when a transaction fails.
-#[derive(Default)]
-pub(crate) struct Memory {
-    pub(crate) apps: HashMap<AppNo, AppMemory>,
-    pub(crate) endpoints: HashMap<EndpointNo, EndpointMemory>,
-    /// Time never goes back in the log, whatever the machine's clock does.
-    pub(crate) last_at: Timestamp,
-}
-
-pub(crate) struct AppMemory {
-    /// `None`: the application is gone.
-    pub(crate) version: Option<u64>,
-    pub(crate) last_position: u64,
-}
-
-pub(crate) struct EndpointMemory {
-    pub(crate) last_seq: u64,
-    pub(crate) last_attempt: u64,
-    pub(crate) url: Option<(Arc<str>, i64)>,
-}
-
-/// What listeners are told after the commit.
-#[derive(Default)]
-pub(crate) struct News {
-    pub(crate) appended: Vec<Arc<Message>>,
-    pub(crate) rescheduled: Vec<EndpointNo>,
-    pub(crate) configured: Vec<AppNo>,
-}
-
-/// A transaction in progress.
-pub(crate) struct Tx<'a> {
-    pub(crate) conn: &'a Connection,
-    pub(crate) memory: &'a mut Memory,
-    pub(crate) news: &'a mut News,
-    pub(crate) shared: &'a Shared,
-    /// The moment of this transaction: not before that of the one before.
-    pub(crate) now: Timestamp,
-}
-
-/// A piece of work other than an append.
-trait Job: Send {
-    /// Does it. `false`: it was refused, and what it wrote is to be undone.
-    fn run(&mut self, tx: &mut Tx<'_>) -> Result<bool, rusqlite::Error>;
-    fn answer(self: Box<Self>, committed: Result<(), Error>);
-    /// Whether a failure of it must leave no trace while the rest of the transaction stands.
-    fn isolated(&self) -> bool;
-}
-
-struct Work<T, F> {
-    body: Option<F>,
-    result: Option<Result<T, WriteError>>,
-    isolated: bool,
-    reply: oneshot::Sender<Result<T, WriteError>>,
-}
-
-impl<T: Send, F> Job for Work<T, F>
-where
-    F: FnOnce(&mut Tx<'_>) -> Result<T, Fault> + Send,
-{
-    fn run(&mut self, tx: &mut Tx<'_>) -> Result<bool, rusqlite::Error> {
-        let work = self.body.take().expect("a job runs once");
-        let result = match work(tx) {
-            Ok(value) => Ok(value),
-            // SQLite ends the whole transaction on some errors; then nobody's work stands.
-            Err(Fault::Sql(error)) if !self.isolated || tx.conn.is_autocommit() || is_fatal(&error) => {
-                return Err(error);
-            }
-            Err(fault) => Err(fault.into()),
-        };
-        let keep = result.is_ok();
-        self.result = Some(result);
-        Ok(keep)
-    }
-
-    fn answer(self: Box<Self>, committed: Result<(), Error>) {
-        let result = match committed {
-            Ok(()) => self.result.expect("a job that was committed has run"),
-            Err(error) => Err(WriteError::Store(error)),
-        };
-        // Who asked may have gone away; what was written stays written.
-        let _ = self.reply.send(result);
-    }
-
-    fn isolated(&self) -> bool {
-        self.isolated
-    }
-}
-
 enum Command {
     Append(Box<Append>, oneshot::Sender<Result<Appended, Error>>),
     Job(Box<dyn Job>),
@@ -134,7 +33,7 @@ enum Command {
 
 /// The way to the writer.
 pub(crate) struct Writer {
-    commands: Sender<Command>,
+    commands: Queue<Command>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -145,24 +44,17 @@ impl Writer {
         shared: Arc<Shared>,
         after_commit: Box<dyn FnMut(&Connection) + Send>,
     ) -> std::io::Result<Self> {
-        let (commands, queue) = crossbeam_channel::bounded(QUEUE_MAX);
+        let (commands, queue) = Queue::new(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("pushpull-writer".into())
-            .spawn(move || Loop { conn, shared, memory: Memory::default(), after_commit }.run(&queue))?;
+            .spawn(move || guarded(Loop { conn, shared, memory: Memory::default(), after_commit }, &queue))?;
         Ok(Self { commands, thread: std::sync::Mutex::new(Some(thread)) })
-    }
-
-    fn send(&self, command: Command) -> Result<(), Error> {
-        self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::Closing,
-        })
     }
 
     /// Appends a message.
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Append(Box::new(append), reply))?;
+        self.commands.send(Command::Append(Box::new(append), reply))?;
         answer.await.map_err(|_| Error::Closing)?
     }
 
@@ -190,14 +82,14 @@ impl Writer {
         F: FnOnce(&mut Tx<'_>) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Job(Box::new(Work { body: Some(work), result: None, isolated, reply })))?;
+        self.commands.send(Command::Job(Box::new(Work::new(work, isolated, reply))))?;
         answer.await.map_err(|_| WriteError::Store(Error::Closing))?
     }
 
     /// Writes what waits, then ends the writer. Blocks until it has ended.
     pub(crate) fn close(&self) {
-        // A full queue drains by itself, so this does not wait for ever.
-        let _ = self.commands.send(Command::Close);
+        // An error says that it has ended already.
+        let _ = self.commands.send_anyway(Command::Close);
         let thread = self.thread.lock().expect("nobody panics while holding this lock").take();
         if let Some(thread) = thread
             && thread.join().is_err()
@@ -212,6 +104,14 @@ struct Loop {
     shared: Arc<Shared>,
     memory: Memory,
     after_commit: Box<dyn FnMut(&Connection) + Send>,
+}
+
+/// Runs the writer. One that panics must not leave a server behind that takes requests and writes nothing.
+fn guarded(writer: Loop, queue: &Receiver<Command>) {
+    let shared = Arc::clone(&writer.shared);
+    if std::panic::catch_unwind(AssertUnwindSafe(|| writer.run(queue))).is_err() {
+        shared.die(&Error::Unavailable(Arc::new(std::io::Error::other("the writer panicked"))));
+    }
 }
 
 /// What is to be said to whom once the transaction is over.
@@ -239,9 +139,8 @@ impl Loop {
             gather(queue, &mut batch, loaded);
             loaded = batch.len() >= LOAD_MIN;
             let closing = batch.iter().any(|command| matches!(command, Command::Close));
-            if let Err(error) = self.batch(&mut batch) {
-                // Whoever waits gets no answer, and nobody is acknowledged from here on.
-                (self.shared.on_fatal)(&error);
+            self.batch(&mut batch);
+            if self.shared.is_dead() {
                 return;
             }
             (self.after_commit)(&self.conn);
@@ -251,36 +150,48 @@ impl Loop {
         }
     }
 
-    /// One transaction and its answers. An error means that nothing more may be acknowledged, ever.
-    fn batch(&mut self, commands: &mut VecDeque<Command>) -> Result<(), Error> {
+    /// One transaction and its answers.
+    fn batch(&mut self, commands: &mut VecDeque<Command>) {
         let mut answers = Vec::with_capacity(commands.len());
-        let mut news = News::default();
-        let Err(sql) = self.write(commands, &mut answers, &mut news) else {
-            self.tell(&news);
-            for answer in answers {
-                answer.say(Ok(()));
+        let (mut news, mut tally) = (News::default(), Tally::default());
+        let written = self.write(commands, &mut answers, &mut news, &mut tally);
+        let committed = match written {
+            // Somebody else's fsync may have failed while this one succeeded, and taken pages of ours with it.
+            Ok(()) if self.shared.is_dead() => Err(Error::Closing),
+            Ok(()) => {
+                self.shared.counts.add(tally);
+                self.tell(&news);
+                Ok(())
             }
-            return Ok(());
+            Err(error) => Err(self.give_up(error)),
         };
-        let fatal = is_fatal(&sql);
-        let error = translate(sql);
-        tracing::error!(error = &error as &dyn std::error::Error, fatal, "nothing of a batch was written");
-        if fatal {
-            return Err(error);
+        if let Err(error) = &committed {
+            answers.extend(commands.drain(..).filter_map(|command| match command {
+                Command::Append(_, reply) => Some(Answer::Append(reply, Err(error.clone()))),
+                Command::Job(job) => Some(Answer::Job(job)),
+                Command::Close => None,
+            }));
         }
-        self.memory = Memory { last_at: self.memory.last_at, ..Memory::default() };
-        if !self.conn.is_autocommit() {
-            self.conn.execute_batch("ROLLBACK").map_err(translate)?;
-        }
-        answers.extend(commands.drain(..).filter_map(|command| match command {
-            Command::Append(_, reply) => Some(Answer::Append(reply, Err(error.clone()))),
-            Command::Job(job) => Some(Answer::Job(job)),
-            Command::Close => None,
-        }));
         for answer in answers {
-            answer.say(Err(error.clone()));
+            answer.say(committed.clone());
         }
-        Ok(())
+    }
+
+    /// Undoes a transaction that failed. If what failed may have lost what was acknowledged before, nothing
+    /// is acknowledged from then on.
+    fn give_up(&mut self, failed: rusqlite::Error) -> Error {
+        let fatal = is_fatal(&failed);
+        let error = translate(failed);
+        tracing::error!(error = &error as &dyn std::error::Error, fatal, "nothing of a batch was written");
+        self.memory = Memory { last_at: self.memory.last_at, ..Memory::default() };
+        if fatal {
+            self.shared.die(&error);
+        } else if !self.conn.is_autocommit()
+            && let Err(stuck) = self.conn.execute_batch("ROLLBACK")
+        {
+            self.shared.die(&translate(stuck));
+        }
+        error
     }
 
     /// Takes the commands in order and commits. On an error some are left, and `answers` has the others.
@@ -289,14 +200,18 @@ impl Loop {
         commands: &mut VecDeque<Command>,
         answers: &mut Vec<Answer>,
         news: &mut News,
+        tally: &mut Tally,
     ) -> Result<(), rusqlite::Error> {
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        self.memory.last_at = self.memory.last_at.max(self.shared.clock.now());
+        let wall = self.shared.clock.now();
+        self.memory.last_at = self.memory.last_at.max(wall);
         let mut tx = Tx {
             conn: &self.conn,
             now: self.memory.last_at,
+            wall,
             memory: &mut self.memory,
             news,
+            tally,
             shared: &self.shared,
         };
         while let Some(command) = commands.pop_front() {
@@ -312,12 +227,19 @@ impl Loop {
                     }
                 },
                 Command::Job(mut job) => {
-                    let done = run_job(&mut tx, &mut *job);
+                    let done = job::run(&mut tx, &mut *job);
                     answers.push(Answer::Job(job));
                     done?;
                 }
                 Command::Close => {}
             }
+        }
+        #[cfg(feature = "faults")]
+        if crate::faults::acknowledges_early() {
+            let (appends, jobs) = answers.drain(..).partition(|answer| matches!(answer, Answer::Append(..)));
+            *answers = jobs;
+            Vec::into_iter(appends).for_each(|append| append.say(Ok(())));
+            crate::faults::be_late();
         }
         self.conn.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
@@ -337,21 +259,6 @@ impl Loop {
             }
         }
     }
-}
-
-fn run_job(tx: &mut Tx<'_>, job: &mut dyn Job) -> Result<(), rusqlite::Error> {
-    if !job.isolated() {
-        return job.run(tx).map(drop);
-    }
-    tx.conn.prepare_cached("SAVEPOINT job")?.execute([])?;
-    if !job.run(tx)? {
-        tx.conn.prepare_cached("ROLLBACK TO job")?.execute([])?;
-        // What it learnt on the way may never have been written.
-        tx.memory.apps.clear();
-        tx.memory.endpoints.clear();
-    }
-    tx.conn.prepare_cached("RELEASE job")?.execute([])?;
-    Ok(())
 }
 
 /// Takes what waits already and, under load, what comes within [`GATHER`].

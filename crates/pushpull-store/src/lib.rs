@@ -1,9 +1,12 @@
 //! What may be asked of storage: traits, one error type, no SQL; and the log seen through them.
 //!
 //! The one thing in which the quadrants meet. Absent on purpose: any driver, any quadrant, any rule of
-//! delivery. Each backend passes the suite in `conformance`.
+//! delivery. Each backend passes the suite in `conformance` (the feature
+//! of that name).
 
 pub mod catalog;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod deliveries;
 pub mod error;
 pub mod messages;
@@ -18,7 +21,7 @@ pub use deliveries::{
 pub use error::{Error, WriteError};
 pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};
 pub use publish::{Log, Published};
-pub use upkeep::{Ledger, Size, Upkeep};
+pub use upkeep::{Backlog, Ledger, Size, Upkeep};
 
 /// A whole store. One `Arc<dyn Store>` is handed to everything above.
 pub trait Store: Catalog + MessageLog + Deliveries + Upkeep {}

@@ -44,6 +44,7 @@ impl Chance for SystemChance {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "this is where chance comes from")]
 fn draw(buffer: &mut [u8]) {
     rand::fill(buffer).expect("the system gives random bytes once it is up");
 }

@@ -9,6 +9,7 @@ use pushpull_domain::{Clock, Timestamp};
 pub(crate) struct SystemClock;
 
 impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is where the time comes from")]
     fn now(&self) -> Timestamp {
         // A machine whose clock stands before 1970 has no time to speak of: zero, and `doctor` says so.
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -150,10 +150,7 @@ fn write_secret(path: &Path, secret: &str) -> Result<()> {
 }
 
 /// Opens the store of a data directory, made if there is none. Blocks.
-pub(crate) fn open_store(
-    place: &Place,
-    on_fatal: impl Fn(&Error) + Send + Sync + 'static,
-) -> Result<Sqlite> {
+pub(crate) fn open_store(place: &Place, on_fatal: impl Fn(&Error) + Send + Sync + 'static) -> Result<Sqlite> {
     let mut keys = master_keys(place)?;
     let master_key = keys.remove(0);
     let options = Options {

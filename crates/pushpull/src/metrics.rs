@@ -6,7 +6,7 @@
 use std::{
     fmt::Write,
     sync::{Arc, atomic::AtomicU64},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use axum::{
@@ -34,7 +34,7 @@ use pushpull_domain::{
 };
 use pushpull_send::Meter;
 use pushpull_store::{CommitListener, Error, Store};
-use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 /// Adding up the books takes a pass over what is owed and kept: it is done again at the earliest after this...
 const BOOKS_FRESH: Duration = Duration::from_secs(10);
@@ -167,15 +167,18 @@ pub(crate) struct Page {
     pub(crate) environment: Option<EnvironmentNo>,
 }
 
+#[expect(clippy::disallowed_types, reason = "whoever waits for it wants what it is held for")]
+type Books = tokio::sync::Mutex<Option<Instant>>;
+
 struct Shown {
     page: Page,
     /// When the books may be added up again.
-    books: Mutex<Option<Instant>>,
+    books: Books,
 }
 
 /// The route of the page.
 pub(crate) fn router(page: Page) -> Router {
-    let shown = Arc::new(Shown { page, books: Mutex::default() });
+    let shown = Arc::new(Shown { page, books: Books::default() });
     Router::new().route("/metrics", get(show)).with_state(shown)
 }
 

@@ -7,6 +7,7 @@ use tracing_subscriber::EnvFilter;
 use crate::config::LogFormat;
 
 /// Starts logging. `filter` was parsed before; safe to repeat, the first call holds.
+#[expect(clippy::disallowed_methods, reason = "NO_COLOR is no setting of ours")]
 pub(crate) fn start(filter: &str, format: LogFormat) {
     let builder =
         tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(std::io::stderr);

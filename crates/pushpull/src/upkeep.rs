@@ -7,7 +7,7 @@ use pushpull_store::{Retention, Store};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How often what is too old is looked for.
-const TRIM_INTERVAL: Duration = Duration::from_secs(60);
+const TRIM_INTERVAL: Duration = Duration::from_mins(1);
 /// The pause between two steps of trimming, so that those who write come in between.
 const TRIM_PAUSE: Duration = Duration::from_millis(20);
 /// How often idle connections are closed.

@@ -85,6 +85,7 @@ impl Server {
 }
 
 /// What was acknowledged may be lost: nothing may be acknowledged from now on, not even what is under way.
+#[expect(clippy::disallowed_methods, reason = "whatever else would run might acknowledge something")]
 fn end_process(error: &Error) {
     tracing::error!(
         error = error as &dyn std::error::Error,

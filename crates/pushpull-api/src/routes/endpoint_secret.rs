@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     extract::Json,
-    models::endpoint_in::{check_secret, invalid},
+    models::{
+        endpoint_in::{check_secret, invalid},
+        schema,
+    },
     path::AtEndpoint,
     problem::Problem,
     routes::endpoint,
@@ -33,9 +36,10 @@ pub struct EndpointSecretOut {
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSecretRotateIn {
     /// The new secret; absent: one is made, of the kind that there is.
+    #[schemars(with = "Option<schema::Secret>")]
     pub key: Option<String>,
     /// How long the old one signs along, in seconds.
-    #[schemars(range(max = 604_800))]
+    #[schemars(range(max = 604_800), extend("default" = 86_400))]
     pub grace_period_seconds: Option<u32>,
 }
 

@@ -1,6 +1,6 @@
 //! What an endpoint is sent by hand, and how its deliveries stand: example, recover, stats.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json as Answer,
@@ -21,10 +21,11 @@ use crate::{
     models::{
         endpoint_in::invalid,
         example::{self, NoExample},
+        schema,
     },
     path::AtEndpoint,
     problem::Problem,
-    routes::message,
+    routes::{event_type::is_seen_by, message},
     state::Api,
 };
 
@@ -36,7 +37,7 @@ const STATS_DEFAULT: Duration = Duration::from_hours(24 * 28);
 #[serde(rename_all = "camelCase")]
 pub struct EventExampleIn {
     /// The event type whose example it is.
-    #[schemars(with = "String", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(max = 256))]
+    #[schemars(with = "schema::Name")]
     pub event_type: EventTypeName,
     /// Which of the schema's examples.
     #[serde(default)]
@@ -79,6 +80,7 @@ async fn example(api: &Api, caller: Caller, given: &EventExampleIn) -> Result<By
         return Ok(Bytes::from_static(example::PING_PAYLOAD.as_bytes()));
     }
     let found = api.store().event_type(caller.environment, given.event_type.clone()).await?;
+    let found = found.filter(|event_type| is_seen_by(&caller, event_type));
     let event_type = found.ok_or(Problem::NotFound("event type"))?;
     let schemas = event_type.schemas.as_deref();
     match schemas.map_or(Err(NoExample::None), |schemas| example::find(schemas, given.example_index)) {
@@ -106,8 +108,10 @@ pub struct RecoverOut {
     #[schemars(with = "String", regex(pattern = "^qtask_[A-Za-z0-9]{27}$"))]
     pub id: TaskId,
     /// How it stands: it has just begun.
+    #[schemars(extend("enum" = ["running"]))]
     pub status: &'static str,
     /// What it does.
+    #[schemars(extend("enum" = ["endpoint.recover"]))]
     pub task: &'static str,
     /// When it was last worked on.
     #[schemars(extend("format" = "date-time"))]
@@ -189,4 +193,5 @@ pub(crate) fn query_moment(field: &str, text: &str) -> Result<Timestamp, Problem
 }
 
 /// An answer that says nothing but that it was taken.
-pub(crate) type Empty = BTreeMap<String, String>;
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EmptyResponse {}

@@ -41,7 +41,11 @@ impl Serve {
 
 async fn serve(config: &Config) -> Result<()> {
     let mut stop = Stop::new()?;
-    let server = Server::start(config).await?;
+    let server = tokio::select! {
+        server = Server::start(config) => server?,
+        // Nothing was acknowledged yet, and a migration is done whole or not at all.
+        () = stop.requested() => return Ok(()),
+    };
     let admin_key = server.admin_key();
     if admin_key.is_new {
         eprintln!("admin key: {}", admin_key.token);
@@ -64,6 +68,7 @@ async fn serve(config: &Config) -> Result<()> {
         () = server.stop(config.shutdown_timeout) => tracing::info!("stopped"),
         () = stop.requested() => {
             tracing::warn!("told to stop twice: leaving at once");
+            #[expect(clippy::disallowed_methods, reason = "what is under way would be waited for")]
             std::process::exit(1);
         }
     }

@@ -171,6 +171,7 @@ fn plain(reader: &mut Reader<'_>) -> Plain {
 }
 
 /// The environment of this process.
+#[expect(clippy::disallowed_methods, reason = "this is the one place where it is read")]
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))

@@ -128,7 +128,7 @@ fn from_environment(
             continue;
         };
         // `NAME=` in a compose file means that it is not set, unless nothing is a value of its own.
-        if !(text.is_empty() && !takes_nothing(setting)) {
+        if !text.is_empty() || takes_nothing(setting) {
             found.push((setting, Value { text, origin: Origin::Environment(variable) }));
         }
     }
@@ -154,7 +154,9 @@ fn from_file(path: &Path, text: &str, problems: &mut Problems) -> Vec<(&'static 
     };
     let in_file = |setting: &&Setting| matches!(setting.given, Given::Place | Given::Anywhere);
     let mut found = Vec::new();
-    for (key, value) in table.get_ref() {
+    let mut entries: Vec<_> = table.get_ref().iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         let line = line_at(key.span().start);
         let place = format!("{} line {line}", path.display());
         let Some(setting) = settings::ALL.iter().filter(in_file).find(|s| s.name == key.get_ref()) else {
@@ -189,11 +191,17 @@ fn text_of(value: &DeValue<'_>) -> Option<String> {
     }
 }
 
+/// How alike two names are, 0 to 1; what all variables start with says nothing.
+fn likeness(a: &str, b: &str) -> f64 {
+    let rest = |name: &'_ str| name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase();
+    strsim::jaro_winkler(&rest(a), &rest(b))
+}
+
 /// Names what is unknown, and what was probably meant.
 fn unknown(kind: &str, name: &str, known: &[impl AsRef<str>]) -> String {
     let near = known
         .iter()
-        .map(|known| (strsim::jaro_winkler(name, known.as_ref()), known.as_ref()))
+        .map(|known| (likeness(name, known.as_ref()), known.as_ref()))
         .filter(|(likeness, _)| *likeness > 0.85)
         .max_by(|a, b| a.0.total_cmp(&b.0));
     match near {

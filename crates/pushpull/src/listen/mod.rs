@@ -1,33 +1,41 @@
 //! Taking calls in: bounded connections, bounded waits, a stop that lets what is under way finish.
 
+mod body;
+mod caller;
+mod usage;
+
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use axum::{Router, body::Body};
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
+    server::conn::auto,
 };
 use ipnet::IpNet;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
+
+use self::{
+    body::Timely,
+    caller::Caller,
+    usage::{UnderWay, Usage},
+};
 
 /// Connections that wait to be accepted: a burst of this many clients connects at once without a resend.
 const BACKLOG: u32 = 1_024;
@@ -35,9 +43,13 @@ const BACKLOG: u32 = 1_024;
 const CONNECTIONS_MAX: usize = 4_096;
 /// Longest time from the connect to the end of the first request's head, TLS included.
 const FIRST_HEAD_MAX: Duration = Duration::from_secs(10);
-/// Longest time a connection is kept without a request; up to twice that for HTTP/2. Longer than clients keep
+/// Shortest time a connection is kept without a request; the longest is twice that. Longer than clients keep
 /// one (most 30 to 60 s), so that it is they who close, and no request meets a connection that is closing.
 const IDLE_MAX: Duration = Duration::from_secs(75);
+/// Longest time for the body of a request, from its head to its end: a megabyte comes in it over any line.
+const BODY_MAX: Duration = Duration::from_secs(30);
+/// Longest time to finish what is under way on a connection that is to close: who does not read is not waited for.
+const FINISH_MAX: Duration = Duration::from_mins(1);
 /// Most requests at once on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
 /// How long to wait when the system gives no descriptor for a connection.
@@ -120,15 +132,14 @@ struct Acceptor {
 impl Acceptor {
     async fn run(self, socket: TcpListener) {
         loop {
-            let place =
-                Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
             let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
+                biased;
                 () = self.stop.cancelled() => return,
+                accepted = self.accept(&socket) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    self.tasks.spawn(self.clone().serve(stream, peer.ip(), place));
+                Ok((stream, peer, place)) => {
+                    self.tasks.spawn(self.clone().serve(stream, peer, place));
                 }
                 Err(error) if is_of_connection(&error) => {}
                 Err(error) => {
@@ -142,16 +153,29 @@ impl Acceptor {
         }
     }
 
+    /// The next connection, as soon as there is a place for it.
+    async fn accept(
+        &self,
+        socket: &TcpListener,
+    ) -> std::io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, peer) = socket.accept().await?;
+        Ok((stream, peer.ip(), place))
+    }
+
     async fn serve(self, stream: TcpStream, peer: IpAddr, _place: OwnedSemaphorePermit) {
         // Answers are whole; waiting to join them with more would only delay them.
         let _ = stream.set_nodelay(true);
         let deadline = Instant::now() + FIRST_HEAD_MAX;
         match self.tls.clone() {
             None => self.speak(stream, peer, deadline).await,
-            Some(tls) => match tokio::time::timeout_at(deadline.into(), tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.speak(stream, peer, deadline).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
-                Err(_) => tracing::debug!(%peer, "no TLS in time"),
+            Some(tls) => tokio::select! {
+                accepted = tls.accept(stream) => match accepted {
+                    Ok(stream) => self.speak(stream, peer, deadline).await,
+                    Err(error) => tracing::debug!(%peer, %error, "no TLS"),
+                },
+                () = tokio::time::sleep_until(deadline) => tracing::debug!(%peer, "no TLS in time"),
+                () = self.stop.cancelled() => {}
             },
         }
     }
@@ -160,42 +184,40 @@ impl Acceptor {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let use_of = Arc::new(Use::default());
+        let usage = Arc::new(Usage::default());
         let caller = Caller { peer, proxies: self.proxies };
-        let seen = Arc::clone(&use_of);
+        let seen = Arc::clone(&usage);
         let router = self.router;
         let service = service_fn(move |request: Request<Incoming>| {
-            seen.begin();
-            answer(router.clone(), request, caller.clone(), Arc::clone(&seen))
+            answer(router.clone(), request, caller.clone(), seen.begin())
         });
         let builder = builder();
-        let graceful = GracefulShutdown::new();
-        let mut connection =
-            pin!(graceful.watch(builder.serve_connection(TokioIo::new(stream), service).into_owned()));
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
         let idle = async {
-            tokio::time::sleep_until(deadline.into()).await;
-            if use_of.begun() > 0 {
-                use_of.until_idle().await;
+            tokio::time::sleep_until(deadline).await;
+            if usage.begun() > 0 {
+                usage.until_idle(IDLE_MAX).await;
                 return true;
             }
             false
         };
         let let_finish = tokio::select! {
-            _ = &mut connection => return,
+            _ = &mut connection => false,
             let_finish = idle => let_finish,
             () = self.stop.cancelled() => true,
         };
         if let_finish {
-            // Hyper finishes the request under way, if there is one, and closes.
-            let finish = graceful.shutdown();
-            tokio::join!(async { _ = connection.await }, finish);
+            // The request under way, if there is one, is answered before the connection closes.
+            connection.as_mut().graceful_shutdown();
+            _ = tokio::time::timeout(FINISH_MAX, connection).await;
         }
     }
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_MAX);
+    // Heads have their bounds above, for both kinds of HTTP; hyper's own would set a timer for each request.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -205,75 +227,17 @@ fn builder() -> auto::Builder<TokioExecutor> {
     builder
 }
 
-/// How a connection is used.
-#[derive(Default)]
-struct Use {
-    begun: AtomicU64,
-    ended: AtomicU64,
-}
-
-impl Use {
-    fn begin(&self) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn end(&self) {
-        self.ended.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn begun(&self) -> u64 {
-        self.begun.load(Ordering::Relaxed)
-    }
-
-    /// Waits until nothing was asked for [`IDLE_MAX`].
-    async fn until_idle(&self) {
-        loop {
-            let before = self.begun();
-            tokio::time::sleep(IDLE_MAX).await;
-            if self.begun() == before && self.ended.load(Ordering::Relaxed) == before {
-                return;
-            }
-        }
-    }
-}
-
-/// Who calls: the other end of the connection, or whom a trusted proxy speaks for.
-#[derive(Clone)]
-struct Caller {
-    peer: IpAddr,
-    proxies: Arc<[IpNet]>,
-}
-
-impl Caller {
-    /// The last address of `X-Forwarded-For` that is no trusted proxy's: what stands before it may be invented.
-    fn address(&self, headers: &HeaderMap) -> IpAddr {
-        let trusted = |address: IpAddr| self.proxies.iter().any(|net| net.contains(&address.to_canonical()));
-        let forwarded =
-            headers.get_all("x-forwarded-for").into_iter().filter_map(|value| value.to_str().ok());
-        let hops: Vec<&str> = forwarded.flat_map(|value| value.split(',')).collect();
-        let mut address = self.peer;
-        for hop in hops.into_iter().rev() {
-            match hop.trim().parse() {
-                Ok(before) if trusted(address) => address = before,
-                _ => break,
-            }
-        }
-        address
-    }
-}
-
 async fn answer(
     mut router: Router,
     request: Request<Incoming>,
     caller: Caller,
-    seen: Arc<Use>,
+    _under_way: UnderWay,
 ) -> Result<Response<Body>, Infallible> {
     let noted = tracing::enabled!(tracing::Level::DEBUG).then(|| {
         let client = caller.address(request.headers());
         (client, request.method().clone(), request.uri().path().to_owned(), Instant::now())
     });
-    let response = router.call(request.map(Body::new)).await;
-    seen.end();
+    let response = router.call(request.map(|body| Body::new(Timely::new(body, BODY_MAX)))).await;
     if let (Some((client, method, path, start)), Ok(response)) = (noted, &response) {
         let (status, duration_ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
         tracing::debug!(%client, %method, path, status, duration_ms, "answered");
@@ -285,33 +249,4 @@ async fn answer(
 fn is_of_connection(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[track_caller]
-    fn check(peer: &str, forwarded: &[&'static str], expected: &str) {
-        let proxies: Vec<IpNet> = vec!["10.0.0.0/8".parse().unwrap()];
-        let caller = Caller { peer: peer.parse().unwrap(), proxies: proxies.into() };
-        let mut headers = HeaderMap::new();
-        for value in forwarded {
-            headers.append("x-forwarded-for", http::HeaderValue::from_static(value));
-        }
-        assert_eq!(caller.address(&headers), expected.parse::<IpAddr>().unwrap());
-    }
-
-    #[test]
-    fn x_forwarded_for_is_believed_from_trusted_proxies_only() {
-        check("10.0.0.1", &[], "10.0.0.1");
-        check("203.0.113.9", &["192.0.2.1"], "203.0.113.9");
-        check("10.0.0.1", &["192.0.2.1"], "192.0.2.1");
-        check("::ffff:10.0.0.1", &["192.0.2.1"], "192.0.2.1");
-        // What the client itself wrote stands before what the proxy added.
-        check("10.0.0.1", &["192.0.2.66, 192.0.2.1"], "192.0.2.1");
-        check("10.0.0.1", &["192.0.2.1, 10.0.0.2"], "192.0.2.1");
-        check("10.0.0.1", &["192.0.2.1", "10.0.0.2"], "192.0.2.1");
-        check("10.0.0.1", &["nonsense"], "10.0.0.1");
-    }
 }

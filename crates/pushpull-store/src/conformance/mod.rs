@@ -1,0 +1,128 @@
+//! The suite that each backend passes: what the traits promise, case by case, in words of no backend.
+//!
+//! A backend implements [`Maker`] and calls [`conformance!`](crate::conformance!) in its tests; each case gets a
+//! maker of its own. Absent on purpose: faults of the machine (a full disk, a failed fsync) and limits on time,
+//! which each backend proves with its own means.
+
+#![expect(clippy::unwrap_used, reason = "a suite of tests")]
+
+pub mod attempts;
+pub mod catalog;
+pub mod deliveries;
+pub mod endpoints;
+pub mod fixture;
+pub mod idempotency;
+pub mod keys;
+pub mod messages;
+pub mod properties;
+pub mod recovery;
+pub mod upkeep;
+
+pub use fixture::Maker;
+
+/// Makes a test of each case of the suite, each with a maker of its own.
+#[macro_export]
+macro_rules! conformance {
+    ($maker:expr) => {
+        $crate::conformance!(@ $maker, catalog:
+            an_app_is_found_by_id_and_uid,
+            a_uid_of_an_app_is_taken_once,
+            a_stale_change_of_an_app_is_refused,
+            a_deleted_app_is_unreachable_and_owes_nothing,
+            apps_are_listed_in_pages,
+            an_event_type_reads_back_what_was_written,
+            an_event_type_is_made_changed_and_deleted,
+            event_types_are_listed_in_pages,
+        );
+        $crate::conformance!(@ $maker, keys:
+            an_environment_is_made_on_first_sight,
+            a_key_is_found_by_its_hash,
+            a_key_is_revoked_once,
+            the_last_use_of_keys_is_noted,
+            a_key_of_a_deleted_app_opens_nothing,
+        );
+        $crate::conformance!(@ $maker, endpoints:
+            an_endpoint_reads_back_what_was_written,
+            a_uid_of_an_endpoint_is_taken_once,
+            a_stale_change_of_an_endpoint_is_refused,
+            every_change_is_a_new_version,
+            an_endpoint_is_disabled_once_and_begins_anew,
+            deleted_endpoints_are_owed_nothing,
+            what_gathered_is_due_when_an_endpoint_is_set_to_push,
+        );
+        $crate::conformance!(@ $maker, messages:
+            a_message_reads_back_what_was_written,
+            a_message_is_found_by_its_own_id_in_its_own_app,
+            a_stale_match_is_refused_and_nothing_is_stored,
+            a_message_has_a_delivery_for_each_target,
+            an_event_id_is_taken_while_its_message_is_kept,
+            a_reader_behind_many_writers_misses_nothing,
+            refused_changes_among_appends_leave_no_gap,
+            positions_are_never_given_twice,
+            time_never_goes_back_in_the_log,
+            messages_are_listed_in_pages,
+            a_long_list_goes_on_where_a_page_came_back_short,
+            an_expunged_message_is_owed_to_nobody,
+            listeners_are_told_before_the_answer,
+        );
+        $crate::conformance!(@ $maker, idempotency:
+            a_repeated_request_stores_one_message,
+            a_key_counts_for_twelve_hours,
+            a_key_of_a_message_that_is_gone_begins_anew,
+            concurrent_requests_with_one_key_store_one_message,
+            a_repeated_request_does_not_clash_with_its_own_event_id,
+        );
+        $crate::conformance!(@ $maker, deliveries:
+            what_is_due_comes_in_the_order_of_time,
+            what_is_owed_comes_in_the_order_of_the_queue,
+            owed_endpoints_have_their_earliest_due_time,
+            a_delivery_stands_as_it_was_settled,
+            a_delivery_is_settled_without_an_attempt,
+            only_success_undoes_a_cancellation,
+            a_message_is_sent_again_by_hand,
+            deliveries_are_listed_in_pages,
+            an_unknown_endpoint_or_message_has_no_deliveries,
+        );
+        $crate::conformance!(@ $maker, attempts:
+            an_attempt_reads_back_what_was_written,
+            an_attempt_is_found_through_its_message,
+            attempts_stay_when_a_message_is_sent_again,
+            attempts_of_an_endpoint_are_listed_in_pages,
+            attempts_for_a_message_are_listed_in_pages,
+            the_answer_of_an_attempt_is_erased,
+            outcomes_are_written_in_the_order_given,
+        );
+        $crate::conformance!(@ $maker, recovery:
+            a_recovery_reopens_what_failed,
+            a_recovery_goes_on_after_a_restart,
+            a_recovery_respects_what_became_of_its_endpoint,
+        );
+        $crate::conformance!(@ $maker, upkeep:
+            what_is_older_than_it_is_kept_goes,
+            retention_works_in_steps,
+            a_payload_is_erased_when_its_time_is_over,
+            payloads_are_erased_by_age,
+            the_books_balance,
+            a_backup_made_while_writing_is_consistent,
+            the_history_is_kept,
+            a_store_in_order_says_so,
+            a_closed_store_refuses,
+        );
+        $crate::conformance!(@ $maker, properties:
+            a_list_is_what_its_filter_says,
+            positions_are_dense_whatever_is_refused,
+        );
+    };
+    (@ $maker:expr, $group:ident: $($case:ident),+ $(,)?) => {
+        mod $group {
+            use super::*;
+
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    $crate::conformance::$group::$case(&$maker).await;
+                }
+            )+
+        }
+    };
+}

@@ -1,0 +1,20 @@
+//! Faults on demand. A build that has them does nothing unless it is told which.
+
+use anyhow::{Result, bail};
+
+/// Not one of `PUSHPULL_*`: it is no setting.
+const VARIABLE: &str = "FAULTY_PUSHPULL";
+
+/// Commits the fault that the environment names.
+#[expect(clippy::disallowed_methods, reason = "no setting: an ordinary build knows nothing of it")]
+#[expect(clippy::print_stderr, reason = "whoever starts such a build must see what it is")]
+pub(crate) fn commit() -> Result<()> {
+    match std::env::var(VARIABLE).as_deref() {
+        Ok("acknowledge-before-commit") => pushpull_store_sqlite::faults::acknowledge_early(),
+        _ => bail!(
+            "this build loses data on purpose (feature `faults`), and does nothing unless {VARIABLE} names how"
+        ),
+    }
+    eprintln!("this server acknowledges before it commits: what it says cannot be relied on");
+    Ok(())
+}

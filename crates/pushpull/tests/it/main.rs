@@ -1,0 +1,13 @@
+//! The program from outside: started, called, stopped as its users do.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking, their helpers too")]
+#![expect(clippy::disallowed_methods, reason = "a client of the server under test, on loopback")]
+
+mod backup;
+mod demo;
+mod doctor;
+mod help;
+mod key;
+mod serve;
+mod support;
+mod tls;

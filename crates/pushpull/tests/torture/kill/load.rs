@@ -1,0 +1,205 @@
+//! Clients that never rest, and write down what they were told.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::support::{Answer, Client, Dice, Server, Sink, client_of, hash};
+
+use super::books::position;
+
+/// Clients at once.
+const CLIENTS: usize = 32;
+/// Applications.
+pub(crate) const APPS: usize = 4;
+/// Endpoints of each application: those that take everything, one event type only, and one that fails at times.
+pub(crate) const ENDPOINTS: [&str; 3] = ["all", "paid", "flaky"];
+/// The event type that the choosy endpoint takes.
+pub(crate) const PAID: &str = "invoice.paid";
+/// The others.
+const OTHERS: [&str; 2] = ["invoice.sent", "order.made"];
+
+/// What a client knows of one message at the end.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) app: usize,
+    pub(crate) event_type: &'static str,
+    /// Of the payload.
+    pub(crate) hash: [u8; 32],
+    /// Every id that was acknowledged for it. Empty: it was refused.
+    pub(crate) ids: Vec<String>,
+    /// The highest position of the application that was acknowledged before it was first sent.
+    pub(crate) floor: u64,
+}
+
+struct Shared {
+    next: AtomicU64,
+    over: AtomicBool,
+    address: watch::Sender<Option<SocketAddr>>,
+    entries: Mutex<Vec<Entry>>,
+    acknowledged: [AtomicU64; APPS],
+}
+
+/// The clients at work.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    clients: JoinSet<()>,
+}
+
+/// What the receiver answers: the flaky endpoint fails the first time for an eighth of all messages.
+pub(crate) fn decide(path: &str, id: &str, before: usize) -> u16 {
+    let fails = path.ends_with("/flaky") && before == 0 && id.bytes().last().is_some_and(|c| c % 8 == 0);
+    if fails { 503 } else { 200 }
+}
+
+/// The path that an endpoint is called at.
+pub(crate) fn path(app: usize, endpoint: &str) -> String {
+    format!("/app-{app}/{endpoint}")
+}
+
+/// Makes the applications and endpoints.
+pub(crate) async fn set_up(server: &Server, sink: &Sink) {
+    let mut client = server.client();
+    for app in 0..APPS {
+        client.app(&format!("app-{app}")).await;
+        for name in ENDPOINTS {
+            let mut endpoint = json!({"url": sink.url(&path(app, name)), "uid": name});
+            if name == "paid" {
+                endpoint["eventTypes"] = json!([PAID]);
+            }
+            client.post(&format!("/api/v1/app/app-{app}/endpoint"), &endpoint).await.expect(201);
+        }
+    }
+}
+
+impl Load {
+    pub(crate) fn start(dice: &Dice) -> Self {
+        let shared = Arc::new(Shared {
+            next: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            address: watch::Sender::new(None),
+            entries: Mutex::default(),
+            acknowledged: [const { AtomicU64::new(0) }; APPS],
+        });
+        let mut clients = JoinSet::new();
+        for _ in 0..CLIENTS {
+            let (shared, address) = (Arc::clone(&shared), shared.address.subscribe());
+            let clerk = Clerk { shared, dice: dice.fork(), address, open: None };
+            clients.spawn(clerk.work());
+        }
+        Self { shared, clients }
+    }
+
+    /// The server is there.
+    pub(crate) fn serve_at(&self, address: SocketAddr) {
+        self.shared.address.send_replace(Some(address));
+    }
+
+    /// It is gone.
+    pub(crate) fn nobody_serves(&self) {
+        self.shared.address.send_replace(None);
+    }
+
+    /// Lets each client finish what it is at; what they know.
+    pub(crate) async fn finish(mut self) -> Vec<Entry> {
+        self.shared.over.store(true, Ordering::SeqCst);
+        while let Some(ended) = self.clients.join_next().await {
+            ended.unwrap();
+        }
+        std::mem::take(&mut *self.shared.entries.lock().unwrap())
+    }
+}
+
+/// A request to be sent until it is answered.
+struct Post {
+    n: u64,
+    app: usize,
+    key: String,
+    body: Bytes,
+    is_refused: bool,
+}
+
+/// One client.
+struct Clerk {
+    shared: Arc<Shared>,
+    dice: Dice,
+    address: watch::Receiver<Option<SocketAddr>>,
+    open: Option<(SocketAddr, Client)>,
+}
+
+impl Clerk {
+    async fn work(mut self) {
+        let mut last: Option<(Post, Entry)> = None;
+        while !self.shared.over.load(Ordering::SeqCst) {
+            let (post, mut entry) = self.make();
+            self.send(&post, &mut entry).await;
+            // What was answered before is asked again at times, in this life or in another.
+            if self.dice.once_in(20)
+                && let Some((post, entry)) = &mut last
+            {
+                self.send(post, entry).await;
+            }
+            if let Some((_, known)) = last.replace((post, entry)) {
+                self.shared.entries.lock().unwrap().push(known);
+            }
+        }
+        self.shared.entries.lock().unwrap().extend(last.map(|(_, entry)| entry));
+    }
+
+    fn make(&self) -> (Post, Entry) {
+        let n = self.shared.next.fetch_add(1, Ordering::SeqCst);
+        let app = self.dice.below(APPS as u64) as usize;
+        let event_type = if self.dice.once_in(3) { PAID } else { self.dice.pick(&OTHERS) };
+        let is_refused = self.dice.once_in(40);
+        let pad = "x".repeat(self.dice.below(1_500) as usize);
+        // Not as a JSON library writes it: bytes that were parsed and written anew would differ.
+        let payload = format!(r#"{{ "n" :{n}, "amount": 1.10, "pad":"{pad}" }}"#);
+        let name = if is_refused { "no such name" } else { event_type };
+        let body = format!(r#"{{"eventType":"{name}","payload":{payload}}}"#).into();
+        let floor = self.shared.acknowledged[app].load(Ordering::SeqCst);
+        let entry = Entry { app, event_type, hash: hash(payload.as_bytes()), ids: Vec::new(), floor };
+        (Post { n, app, key: format!("key-{n}"), body, is_refused }, entry)
+    }
+
+    /// Sends a request, again and again until somebody answers; in whatever life of the server.
+    async fn send(&mut self, post: &Post, entry: &mut Entry) {
+        let path = format!("/api/v1/app/app-{}/msg", post.app);
+        let headers = [("idempotency-key", &*post.key)];
+        loop {
+            let address = self.address().await;
+            if self.open.as_ref().is_none_or(|(connected, _)| *connected != address) {
+                self.open = Some((address, client_of(address)));
+            }
+            let (_, client) = self.open.as_mut().expect("made above");
+            match client.try_call(Method::POST, &path, post.body.clone(), &headers).await {
+                Ok(answer) if answer.status != 503 => return self.note(post, entry, &answer),
+                // Another life begins, or this one has no time.
+                Ok(_) | Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// Where a server is, as soon as there is one.
+    async fn address(&mut self) -> SocketAddr {
+        self.address.wait_for(Option::is_some).await.unwrap().expect("waited for")
+    }
+
+    fn note(&self, post: &Post, entry: &mut Entry, answer: &Answer) {
+        let expected = if post.is_refused { 422 } else { 202 };
+        assert_eq!(answer.status, expected, "{}: {}", post.n, String::from_utf8_lossy(&answer.body));
+        if !post.is_refused {
+            let id = answer.text("id");
+            self.shared.acknowledged[post.app].fetch_max(position(&id), Ordering::SeqCst);
+            entry.ids.push(id);
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! The promises of the real binary, broken from outside: killed, starved, lied to, attacked.
+//!
+//! Each test prints its seed; `PUSHPULL_TORTURE_SEED` runs it again. `PUSHPULL_TORTURE_KILLS=1000` makes the
+//! kill loop a long one.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
+)]
+
+mod disk;
+mod fsync;
+mod input;
+mod kill;
+mod support;
