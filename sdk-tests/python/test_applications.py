@@ -83,7 +83,9 @@ class Application(Case):
         self.assertEqual(shown(), [True, True, True])
         self.assertEqual(shown(exclude_apps_with_no_endpoints=True), [False, True, True])
         self.assertEqual(shown(exclude_apps_with_disabled_endpoints=True), [True, False, True])
-        self.assertEqual(shown(exclude_apps_with_svix_play_endpoints=True), [True, True, True])
+        self.assertEqual(shown(exclude_apps_with_svix_play_endpoints=False), [True, True, True])
+        play = ApplicationListOptions(exclude_apps_with_svix_play_endpoints=True)
+        self.refused(422, ["query", "exclude_apps_with_svix_play_endpoints"], svix.application.list, play)
 
     def test_upsert_replaces_an_application_or_makes_it_under_its_uid(self):
         uid = unique("uid")
