@@ -9,6 +9,7 @@
 
 mod disk;
 mod fsync;
+mod hostile;
 mod input;
 mod kill;
 mod support;
