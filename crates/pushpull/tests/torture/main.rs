@@ -7,6 +7,8 @@
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
 )]
 
+mod canaries;
+mod changes;
 mod disk;
 mod fsync;
 mod hostile;
