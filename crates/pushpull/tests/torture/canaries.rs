@@ -140,7 +140,6 @@ const NAMES: &[(&str, &str)] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::disallowed_methods, reason = "runs itself again, in a network of its own")]
 async fn no_spelling_no_name_and_no_redirect_leads_inside() {
     if variable(INSIDE).is_some() {
         return inside().await;

@@ -25,6 +25,8 @@ const CONTROL_KILLS: usize = 12;
 struct Run {
     findings: Findings,
     ready: Vec<Duration>,
+    /// What `pushpull doctor` said at the end.
+    doctor: String,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +41,7 @@ async fn nothing_acknowledged_is_lost_however_often_the_process_is_killed() {
         percentile(&mut run.ready, 0.99),
     ));
     assert_eq!(run.findings.wrong(), Vec::<String>::new());
+    assert!(run.doctor.contains("its books balance"), "{}", run.doctor);
     assert!(run.findings.acknowledged > kills, "the server was hardly under load: {}", run.findings);
 }
 
@@ -76,8 +79,9 @@ async fn run(home: Home, kills: usize, dice: Dice) -> Run {
     let entries = load.finish().await;
     let standing = books::settled(&last).await;
     last.stop().await;
+    let doctor = home.doctor().await;
     let findings = Books { entries, arrivals: sink.take_ledger(), killed, standing }.check();
-    Run { findings, ready }
+    Run { findings, ready, doctor }
 }
 
 async fn start(home: &Home, ready: &mut Vec<Duration>) -> Server {

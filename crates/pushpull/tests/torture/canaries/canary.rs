@@ -58,7 +58,7 @@ impl Canary {
 
 /// Answers each request as its path says.
 async fn answer(mut stream: TcpStream, port: u16) -> std::io::Result<()> {
-    let mut request = [0; 16_384];
+    let mut request = vec![0; 16_384];
     loop {
         let read = stream.read(&mut request).await?;
         if read == 0 {

@@ -75,19 +75,19 @@ impl History {
         let mut verdict = None;
         // Before it was made it took nothing.
         if self.changes[0].to >= from {
-            verdict = join(verdict, false);
+            verdict = Some(join(verdict, false));
         }
         for (n, change) in self.changes.iter().enumerate() {
             let ends = self.changes.get(n + 1).map(|next| next.to);
             if change.from <= to && ends.is_none_or(|ends| ends >= from) {
-                verdict = join(verdict, change.state.takes(event_type));
+                verdict = Some(join(verdict, change.state.takes(event_type)));
             }
         }
         verdict.expect("there is always a state in force")
     }
 }
 
-fn join(so_far: Option<Verdict>, takes: bool) -> Option<Verdict> {
+fn join(so_far: Option<Verdict>, takes: bool) -> Verdict {
     let this = if takes { Verdict::Matched } else { Verdict::NotMatched };
-    Some(if so_far.is_none_or(|verdict| verdict == this) { this } else { Verdict::Unknown })
+    if so_far.is_none_or(|verdict| verdict == this) { this } else { Verdict::Unknown }
 }

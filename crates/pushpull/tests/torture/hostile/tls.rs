@@ -96,7 +96,7 @@ impl Secured {
                     match flaw {
                         Flaw::Stalls => {
                             let _ = stream.read(&mut [0; 10]).await;
-                            std::future::pending().await
+                            std::future::pending::<()>().await;
                         }
                         Flaw::Plain => {
                             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
@@ -117,7 +117,7 @@ impl Secured {
 
 async fn serve(acceptor: TlsAcceptor, stream: tokio::net::TcpStream) {
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
-    let mut request = [0; 16_384];
+    let mut request = vec![0; 16_384];
     while stream.read(&mut request).await.is_ok_and(|read| read > 0) {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     }

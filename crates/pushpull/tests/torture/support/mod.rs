@@ -15,7 +15,7 @@ pub(crate) use server::{Home, Server, client_of};
 pub(crate) use sink::{Arrival, Ledger, Sink, hash};
 
 /// How long a test waits for what must come: long enough for a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long between two looks at what cannot be waited for otherwise.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -33,10 +33,8 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, wait).await {
-        Ok(found) => found,
-        Err(_) => panic!("never came: {what}"),
-    }
+    let Ok(found) = tokio::time::timeout(PATIENCE, wait).await else { panic!("never came: {what}") };
+    found
 }
 
 /// Says what was measured, beside the verdict of the test.

@@ -88,6 +88,13 @@ impl Home {
         Starting { child, out, started }
     }
 
+    /// What `pushpull doctor` says of the data, while no server runs.
+    pub(crate) async fn doctor(&self) -> String {
+        let mut doctor = Command::new(&self.program);
+        doctor.arg("doctor").env_clear().envs(self.settings.iter().cloned());
+        String::from_utf8(doctor.output().await.unwrap().stdout).unwrap()
+    }
+
     /// Starts the server and waits until it is ready.
     pub(crate) async fn start(&self) -> Server {
         match self.spawn().ready().await {
