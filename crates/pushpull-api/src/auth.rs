@@ -54,16 +54,29 @@ pub(crate) enum Need {
 
 impl Need {
     fn is_met_by(self, scope: &Scope) -> bool {
-        match scope {
-            Scope::Admin => true,
-            Scope::Send => matches!(self, Self::Send | Self::Environment | Self::Catalog),
-            Scope::Read => matches!(self, Self::Environment | Self::Catalog | Self::Read),
+        let word = match scope {
+            Scope::Admin => "admin",
+            Scope::Send => "send",
+            Scope::Read => "read",
             // Not sending: a portal is in the hands of the customer, who is not to speak in the sender's name.
-            Scope::App { .. } => matches!(self, Self::Catalog | Self::Read | Self::Configure),
+            Scope::App { .. } => "app",
+        };
+        self.words().contains(&word)
+    }
+
+    /// The scopes that meet it; `app`: a key of the application.
+    pub(crate) const fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Admin => &["admin"],
+            Self::Send => &["admin", "send"],
+            Self::Environment => &["admin", "send", "read"],
+            Self::Catalog => &["admin", "send", "read", "app"],
+            Self::Read => &["admin", "read", "app"],
+            Self::Configure => &["admin", "app"],
         }
     }
 
-    /// The scopes that meet it, for people.
+    /// The same, for people.
     pub(crate) const fn scopes(self) -> &'static str {
         match self {
             Self::Admin => "scope admin",
@@ -99,9 +112,9 @@ impl Caller {
     }
 }
 
-/// The keys that are known.
+/// The keys that are known, each with when it was looked up.
 pub(crate) struct Keyring {
-    known: Cache<KeyHash, Arc<Caller>>,
+    known: Cache<KeyHash, (Arc<Caller>, Timestamp)>,
     jwt: Option<(DecodingKey, Validation)>,
 }
 
@@ -115,8 +128,13 @@ impl Keyring {
             validation.validate_aud = false;
             (DecodingKey::from_secret(secret), validation)
         });
-        let known = Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(REMEMBERED).build();
-        Self { known, jwt }
+        Self { known: Cache::new(REMEMBERED_MAX), jwt }
+    }
+
+    fn recall(&self, hash: &KeyHash, now: Timestamp) -> Option<Arc<Caller>> {
+        let (caller, since) = self.known.get(hash)?;
+        // A clock that was put back makes nothing older: what it seems to have known before is asked again.
+        (since <= now && now.since(since) < REMEMBERED).then_some(caller)
     }
 
     /// Refuses a key at once, on this server.
@@ -152,11 +170,11 @@ async fn caller(api: &Api, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> 
     let token = token(headers)?;
     let hash = KeyHash::of(token);
     let now = api.now();
-    let caller = if let Some(known) = api.keyring.known.get(&hash) {
+    let caller = if let Some(known) = api.keyring.recall(&hash, now) {
         known
     } else {
         let found = Arc::new(find(api, token, hash, now).await?.ok_or(BAD_KEY)?);
-        api.keyring.known.insert(hash, Arc::clone(&found));
+        api.keyring.known.insert(hash, (Arc::clone(&found), now));
         found
     };
     match caller.expires_at {

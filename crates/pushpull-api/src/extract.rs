@@ -50,6 +50,11 @@ impl<T> Patch<T> {
     }
 }
 
+/// Reads a field that may be absent, but is not `null` when it is there.
+pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
+}
+
 /// Reads a body of JSON. What is wrong is told by line and column, or by place.
 pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     refuse_list(body)?;

@@ -14,12 +14,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use moka::future::Cache;
-use pushpull_domain::EnvironmentNo;
+use pushpull_domain::{EnvironmentNo, Timestamp};
 
-use crate::{auth::Caller, extract, problem::Problem, state::Api};
+use crate::{
+    auth::Caller,
+    extract,
+    problem::{Kind, Problem},
+    state::Api,
+};
 
 /// How long an answer is given again: 12 h, as the Svix API has it.
 const REMEMBERED: Duration = Duration::from_hours(12);
@@ -49,7 +54,8 @@ pub(crate) fn key(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 
 /// Said when a key comes again with another request. A 422 has a place, here too: the SDKs read it so.
 pub(crate) fn key_reused() -> Problem {
-    Problem::invalid(&["header", HEADER], "was used for another request")
+    let place = vec!["header".into(), HEADER.into()];
+    Problem::Invalid { place, message: "was used for another request".into(), kind: Kind::KeyReused }
 }
 
 /// The hash of a body.
@@ -59,24 +65,29 @@ pub(crate) fn hash(body: &[u8]) -> RequestHash {
     hash
 }
 
-/// Whose key it is, for which path.
-type Name = (EnvironmentNo, String, Box<str>);
+/// Which request a key stands for. Two callers who may do different things never share one: what was answered
+/// to one must not be told to the other.
+#[derive(PartialEq, Eq, Hash)]
+struct Name {
+    environment: EnvironmentNo,
+    scope: String,
+    uri: String,
+    key: Box<str>,
+}
 
 #[derive(Clone)]
 struct Answer {
+    at: Timestamp,
     request: RequestHash,
     status: StatusCode,
-    content_type: Option<HeaderValue>,
+    headers: HeaderMap,
     body: Bytes,
 }
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let mut response = (self.status, self.body).into_response();
-        response.headers_mut().remove(header::CONTENT_TYPE);
-        if let Some(content_type) = self.content_type {
-            response.headers_mut().insert(header::CONTENT_TYPE, content_type);
-        }
+        *response.headers_mut() = self.headers;
         response
     }
 }
@@ -86,11 +97,17 @@ pub(crate) struct Answered(Cache<Name, Answer>);
 
 impl Answered {
     pub(crate) fn new() -> Self {
-        let weigh = |(_, path, key): &Name, answer: &Answer| {
-            u32::try_from(path.len() + key.len() + answer.body.len() + 200).unwrap_or(u32::MAX)
+        let weigh = |name: &Name, answer: &Answer| {
+            let length = name.scope.len() + name.uri.len() + name.key.len() + answer.body.len();
+            u32::try_from(length + 200).unwrap_or(u32::MAX)
         };
-        let cache = Cache::builder();
-        Self(cache.weigher(weigh).max_capacity(REMEMBERED_BYTES_MAX).time_to_live(REMEMBERED).build())
+        Self(Cache::builder().weigher(weigh).max_capacity(REMEMBERED_BYTES_MAX).build())
+    }
+
+    async fn forget_if_old(&self, name: &Name, now: Timestamp) {
+        if self.0.get(name).await.is_some_and(|answer| now.since(answer.at) >= REMEMBERED) {
+            self.0.invalidate(name).await;
+        }
     }
 }
 
@@ -99,24 +116,32 @@ impl Answered {
 pub(crate) async fn once(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Problem> {
     let Some(key) = key(request.headers())? else { return Ok(next.run(request).await) };
     let Some(caller) = request.extensions().get::<Arc<Caller>>() else { return Ok(next.run(request).await) };
-    let name = (caller.environment, request.uri().to_string(), key.into());
+    let name = Name {
+        environment: caller.environment,
+        scope: caller.scope.to_text(),
+        uri: request.uri().to_string(),
+        key: key.into(),
+    };
+    let now = api.now();
+    api.answered.forget_if_old(&name, now).await;
     let (parts, body) = request.into_parts();
     let body = extract::read_body(body, &parts, BODY_MAX).await?;
     let request_hash = hash(&body);
-    let first =
-        async { collect(request_hash, next.run(Request::from_parts(parts, Body::from(body))).await).await };
+    let first = async {
+        collect(now, request_hash, next.run(Request::from_parts(parts, Body::from(body))).await).await
+    };
     match api.answered.0.try_get_with(name, first).await {
         Ok(answer) if answer.request == request_hash => Ok(answer.into_response()),
         Ok(_) => Err(key_reused()),
         // Not a success, so not remembered: the next one tries again.
-        Err(answer) => Ok((*answer).clone().into_response()),
+        Err(answer) if answer.request == request_hash => Ok((*answer).clone().into_response()),
+        Err(_) => Err(key_reused()),
     }
 }
 
-async fn collect(request: RequestHash, response: Response) -> Result<Answer, Answer> {
+async fn collect(at: Timestamp, request: RequestHash, response: Response) -> Result<Answer, Answer> {
     let (parts, body) = response.into_parts();
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-    let content_type = parts.headers.get(header::CONTENT_TYPE).cloned();
-    let answer = Answer { request, status: parts.status, content_type, body };
+    let answer = Answer { at, request, status: parts.status, headers: parts.headers, body };
     if answer.status.is_success() { Ok(answer) } else { Err(answer) }
 }

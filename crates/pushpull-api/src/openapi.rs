@@ -1,10 +1,11 @@
 //! The `OpenAPI` document, generated from the table of routes and the types that are read and written.
 
 use http::Method;
-use schemars::{SchemaGenerator, generate::SchemaSettings};
+use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Map, Value, json};
 
 use crate::{
+    models::schema,
     problem::{ErrorOut, ValidationErrorOut},
     route::Route,
     routes,
@@ -12,7 +13,8 @@ use crate::{
 
 /// The document, for one version of the program.
 pub fn document(version: &str) -> Value {
-    let mut generator = SchemaSettings::openapi3().into_generator();
+    let settings = SchemaSettings::openapi3().with_transform(RecursiveTransform(plain));
+    let mut generator = settings.into_generator();
     let mut paths = Map::new();
     for route in routes::all() {
         let path = format!("/api/v1{}", route.path);
@@ -37,6 +39,20 @@ pub fn document(version: &str) -> Value {
     document
 }
 
+/// Says what may be `null` in this version's words, and leaves out defaults that say nothing.
+fn plain(schema: &mut Schema) {
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+    let Some([one, null]) = schema.get("anyOf").and_then(Value::as_array).map(Vec::as_slice) else { return };
+    if null["enum"] == json!([null]) {
+        let one = one.clone();
+        schema.remove("anyOf");
+        schema.insert("allOf".into(), json!([one]));
+        schema.insert("nullable".into(), true.into());
+    }
+}
+
 fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut operation = json!({
         "operationId": route.id,
@@ -54,6 +70,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     if let Some(need) = route.need {
         operation["security"] = json!([{ "key": [] }]);
         operation["description"] = format!("Takes {}.", need.scopes()).into();
+        operation["x-scopes"] = json!(need.words());
     }
     if route.is_deprecated {
         operation["deprecated"] = true.into();
@@ -64,13 +81,28 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
 fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
     let named = route.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let mut parameters: Vec<Value> = named
-        .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
+        .map(|name| {
+            let schema = match name {
+                "attempt_id" => generator.subschema_for::<schema::AttemptId>(),
+                "event_type_name" => generator.subschema_for::<schema::Name>(),
+                _ => generator.subschema_for::<schema::Uid>(),
+            };
+            json!({ "name": name, "in": "path", "required": true, "schema": schema })
+        })
         .collect();
     if let Some(query) = route.query {
-        let schema = query(generator).to_value();
-        for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let mut schema = query(generator);
+        // Only what is referred to is put into this version's words by the generator itself.
+        for transform in generator.transforms_mut() {
+            transform.transform(&mut schema);
+        }
+        for (name, property) in schema.to_value()["properties"].as_object().into_iter().flatten() {
             let mut property = property.clone();
-            let description = property.as_object_mut().and_then(|p| p.remove("description"));
+            let members = property.as_object_mut();
+            let description = members.and_then(|members| {
+                members.remove("nullable");
+                members.remove("description")
+            });
             let mut parameter = json!({ "name": name, "in": "query", "schema": property });
             if let Some(description) = description {
                 parameter["description"] = description;

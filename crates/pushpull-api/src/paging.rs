@@ -5,8 +5,9 @@
 use std::{fmt::Display, str::FromStr};
 
 use axum::response::{IntoResponse, Response};
+use futures_util::future::BoxFuture;
 use http::{HeaderValue, header};
-use pushpull_store::{Order, Page, PageQuery};
+use pushpull_store::{Error, Order, Page, PageQuery};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +22,7 @@ const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 250;
 
 /// Which way a list goes.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Ordering {
     /// Oldest first; of event types: by name.
@@ -47,6 +48,7 @@ pub(crate) struct ListOut<T> {
     /// The items.
     pub data: Vec<T>,
     /// Where the next page begins; `null`: the list is empty.
+    #[schemars(required, extend("nullable" = true))]
     pub iterator: Option<String>,
     /// Where the page before begins.
     pub prev_iterator: Option<String>,
@@ -75,7 +77,51 @@ pub(crate) fn query<K: FromStr>(
     Ok(PageQuery { beyond, backwards, order, limit })
 }
 
-/// The answer with a page. `id` names an item in iterators.
+/// Most reads for one page. One read looks at so many rows at most, and a filter that hardly anything passes may
+/// need many: a few here spare the caller empty pages, more would hold a reader for long.
+const READS_MAX: usize = 10;
+
+/// Reads a page. Reads again, from where the one before got, while there was nothing to show: an empty page in
+/// the middle of a list is only given when that has gone on for long, and says where to go on (`reached`).
+pub(crate) async fn read<'a, K: Clone, T>(
+    mut page: PageQuery<K>,
+    read: impl Fn(PageQuery<K>) -> BoxFuture<'a, Result<Page<T>, Error>>,
+    place: impl Fn(u64) -> K,
+) -> Result<Page<T>, Error> {
+    let mut found = read(page.clone()).await?;
+    for _ in 1..READS_MAX {
+        let Some(reached) = found.reached.filter(|_| found.items.is_empty()) else { break };
+        page.beyond = Some(place(reached));
+        found = read(page.clone()).await?;
+    }
+    Ok(found)
+}
+
+/// A page without what must not be shown. Pages are read until there is something to show, since a page must
+/// not be empty while the list goes on: it would have no place to go on from.
+pub(crate) async fn visible<'a, K: Clone, T, U>(
+    mut page: PageQuery<K>,
+    read: impl Fn(PageQuery<K>) -> BoxFuture<'a, Result<Page<T>, Error>>,
+    key: impl Fn(&T) -> K,
+    show: impl Fn(T) -> Option<U>,
+) -> Result<Page<U>, Error> {
+    loop {
+        let found = read(page.clone()).await?;
+        let farthest = if page.backwards { found.items.first() } else { found.items.last() };
+        page.beyond = farthest.map(&key);
+        let items: Vec<U> = found.items.into_iter().filter_map(&show).collect();
+        if found.done || !items.is_empty() {
+            return Ok(Page { items, done: found.done, reached: None });
+        }
+    }
+}
+
+/// The iterator that goes on beyond a place without an item.
+pub(crate) fn beyond(backwards: bool, id: impl Display) -> String {
+    if backwards { format!("-{id}") } else { id.to_string() }
+}
+
+/// The answer with a page. `id` names an item in iterators; an empty page gives back the one that was asked for.
 pub(crate) fn answer<T, I: Display>(
     page: &Page<T>,
     asked: Option<&str>,
@@ -86,9 +132,12 @@ pub(crate) fn answer<T, I: Display>(
     let mut out = Vec::with_capacity(size_hint + 160);
     let mut object = Object::begin(&mut out);
     write_list(object.value("data"), &page.items, write_item);
-    let beginning = asked.filter(|text| !text.is_empty()).map(str::to_owned);
-    let last = page.items.last().map(|item| id(item).to_string()).or(beginning);
-    let first = page.items.first().map(|item| format!("-{}", id(item)));
+    let asked = asked.filter(|text| !text.is_empty()).map(str::to_owned);
+    let (back, on) = asked.map_or((None, None), |text| {
+        if text.starts_with('-') { (Some(text), None) } else { (None, Some(text)) }
+    });
+    let last = page.items.last().map(|item| id(item).to_string()).or(on);
+    let first = page.items.first().map(|item| format!("-{}", id(item))).or(back);
     object.field("iterator", &last).field("prevIterator", &first).field("done", &page.done);
     object.end();
     json(out)
@@ -119,11 +168,32 @@ mod tests {
         assert_eq!([0, 1, 250, 251].map(read), [None, Some(1), Some(250), None]);
     }
 
-    #[test]
-    fn an_empty_page_keeps_the_place() {
-        let page = Page::<u32> { items: Vec::new(), done: true };
-        let mut text = None;
-        let response = answer(&page, Some("7"), |n| *n, 0, |_, _| text = Some(()));
-        assert_eq!((response.status().as_u16(), text), (200, None));
+    #[tokio::test]
+    async fn an_empty_page_keeps_the_place_in_its_direction() {
+        let page = Page::<u32> { items: Vec::new(), done: true, reached: None };
+        for (asked, body) in [
+            (None, r#"{"data":[],"iterator":null,"prevIterator":null,"done":true}"#),
+            (Some("7"), r#"{"data":[],"iterator":"7","prevIterator":null,"done":true}"#),
+            (Some("-7"), r#"{"data":[],"iterator":null,"prevIterator":"-7","done":true}"#),
+        ] {
+            let response = answer(&page, asked, |n| *n, 0, |_, _| {});
+            let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+            assert_eq!(bytes, body);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_page_is_read_until_there_is_something_or_it_takes_too_long() {
+        let reads = |first_full: u64| {
+            move |page: PageQuery<u64>| -> BoxFuture<'static, Result<Page<u64>, Error>> {
+                let at = page.beyond.unwrap_or(0) + 1;
+                let items = if at == first_full { vec![at] } else { Vec::new() };
+                Box::pin(async move { Ok(Page { items, done: false, reached: Some(at) }) })
+            }
+        };
+        let page = query::<u64>(None, None, Order::Ascending).unwrap();
+        assert_eq!(read(page.clone(), reads(3), |n| n).await.unwrap().items, [3]);
+        let found = read(page, reads(1_000), |n| n).await.unwrap();
+        assert_eq!((found.items.len(), found.reached), (0, Some(READS_MAX as u64)));
     }
 }

@@ -4,6 +4,8 @@
 //! API has it: `{"code", "detail"}`; what is wrong with the request's content is told by place (422, `loc`).
 //! Trouble of ours is 503 with `Retry-After`, never 4xx. The chain of causes goes to the log, not to the caller.
 
+mod code;
+
 use std::time::Duration;
 
 use axum::{
@@ -14,6 +16,8 @@ use http::{HeaderValue, StatusCode, header};
 use pushpull_store::{Error as StoreError, WriteError};
 use schemars::JsonSchema;
 use serde::Serialize;
+
+pub use code::Code;
 
 /// When to come again if the store is full: time to make space.
 const FULL_WAIT: Duration = Duration::from_secs(10);
@@ -59,21 +63,11 @@ pub enum Problem {
     #[error("this path has no such method")]
     NoMethod,
     /// Another thing stands in the way.
-    #[error("{detail}")]
-    Conflict {
-        /// Which conflict.
-        code: &'static str,
-        /// Which thing, and what to do.
-        detail: String,
-    },
+    #[error(transparent)]
+    Conflict(Conflict),
     /// The thing is not in a state in which this can be done.
-    #[error("{detail}")]
-    Impossible {
-        /// Why not.
-        code: &'static str,
-        /// The same, for people.
-        detail: &'static str,
-    },
+    #[error(transparent)]
+    Impossible(Impossible),
     /// The body, or the payload in it, is too large.
     #[error("larger than {max} bytes")]
     TooLarge {
@@ -83,12 +77,48 @@ pub enum Problem {
     /// The body did not come whole.
     #[error("the body did not come whole")]
     Cut,
-    /// Known, and not done here.
-    #[error("{0}")]
-    NotSupported(&'static str),
     /// Storage did not do what was asked.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What stands in the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// Another thing has the name.
+    #[error("there is another {what} with this {field}")]
+    Taken {
+        /// A thing of this kind.
+        what: &'static str,
+        /// Its uid, or name.
+        field: &'static str,
+    },
+    /// It was changed as often as it was tried to change it.
+    #[error("the {what} was changed by somebody else at the same time; try again")]
+    ChangedMeanwhile {
+        /// A thing of this kind.
+        what: &'static str,
+    },
+    /// An application has a bound.
+    #[error("the application has as many endpoints as it may have; delete one first")]
+    TooManyEndpoints,
+    /// A user's own id is there once.
+    #[error("there is another message with this eventId")]
+    EventIdTaken,
+}
+
+/// Why a thing cannot be done with something as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Impossible {
+    /// Nothing is sent to an endpoint that is disabled.
+    #[error("the endpoint is disabled; enable it first")]
+    EndpointDisabled,
+    /// There is nothing left to send.
+    #[error("the message's payload is not kept any more")]
+    PayloadExpired,
+    /// Other keys are ended by whoever runs the server.
+    #[error("only a key that app-portal-access gave can be ended so; use `pushpull key revoke`")]
+    NotAPortalKey,
 }
 
 /// Which kind of fault a field has.
@@ -98,6 +128,18 @@ pub enum Kind {
     Missing,
     /// It has a value that it cannot have.
     Value,
+    /// It is an idempotency key that was used for another request.
+    KeyReused,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "value_error.missing",
+            Self::Value => "value_error",
+            Self::KeyReused => Code::IdempotencyKeyReused.as_str(),
+        }
+    }
 }
 
 /// An error as it is shown.
@@ -105,7 +147,8 @@ pub enum Kind {
 #[schemars(rename = "HttpErrorOut")]
 pub struct ErrorOut {
     /// What went wrong, as a word that does not change.
-    pub code: &'static str,
+    #[schemars(with = "String")]
+    pub code: Code,
     /// The same as a sentence.
     pub detail: String,
 }
@@ -146,14 +189,8 @@ impl Problem {
     /// A write that was refused; `what` it was about.
     pub(crate) fn refused(what: &'static str, error: WriteError) -> Self {
         match error {
-            WriteError::Taken(field) => Self::Conflict {
-                code: "conflict",
-                detail: format!("there is another {what} with this {field}"),
-            },
-            WriteError::Stale => Self::Conflict {
-                code: "changed_meanwhile",
-                detail: format!("the {what} was changed by somebody else at the same time; try again"),
-            },
+            WriteError::Taken(field) => Self::Conflict(Conflict::Taken { what, field }),
+            WriteError::Stale => Self::Conflict(Conflict::ChangedMeanwhile { what }),
             WriteError::NotFound => Self::NotFound(what),
             WriteError::Store(error) => Self::Store(error),
         }
@@ -162,39 +199,44 @@ impl Problem {
     /// The answer's status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::MalformedJson { .. } | Self::Impossible { .. } | Self::Cut => StatusCode::BAD_REQUEST,
+            Self::MalformedJson { .. } | Self::Impossible(_) | Self::Cut => StatusCode::BAD_REQUEST,
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict { .. } => StatusCode::CONFLICT,
+            Self::Conflict(_) => StatusCode::CONFLICT,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::NotSupported(_) => StatusCode::NOT_IMPLEMENTED,
             Self::Store(StoreError::Inconsistent { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// The word for it. `docs/errors.md` has a section for each.
-    pub fn code(&self) -> &'static str {
+    pub fn code(&self) -> Code {
         match self {
-            Self::MalformedJson { .. } => "malformed_json",
-            Self::Invalid { .. } => "validation",
-            Self::Unauthenticated(_) => "authentication_failed",
-            Self::Forbidden(_) => "insufficient_scope",
-            Self::NotFound(_) => "not_found",
-            Self::NoRoute => "no_such_path",
-            Self::NoMethod => "method_not_allowed",
-            Self::Conflict { code, .. } | Self::Impossible { code, .. } => code,
-            Self::TooLarge { .. } => "payload_too_large",
-            Self::Cut => "body_cut",
-            Self::NotSupported(_) => "not_supported",
-            Self::Store(StoreError::Full(_)) => "store_full",
-            Self::Store(StoreError::Busy) => "store_busy",
-            Self::Store(StoreError::Unavailable(_)) => "store_unavailable",
-            Self::Store(StoreError::Closing) => "shutting_down",
-            Self::Store(StoreError::Inconsistent { .. }) => "internal",
+            Self::MalformedJson { .. } => Code::MalformedJson,
+            Self::Invalid { kind: Kind::KeyReused, .. } => Code::IdempotencyKeyReused,
+            Self::Invalid { kind: Kind::Missing | Kind::Value, .. } => Code::Validation,
+            Self::Unauthenticated(_) => Code::AuthenticationFailed,
+            Self::Forbidden(_) => Code::InsufficientScope,
+            Self::NotFound(_) => Code::NotFound,
+            Self::NoRoute => Code::NoSuchPath,
+            Self::NoMethod => Code::MethodNotAllowed,
+            Self::Conflict(Conflict::Taken { .. }) => Code::Conflict,
+            Self::Conflict(Conflict::ChangedMeanwhile { .. }) => Code::ChangedMeanwhile,
+            Self::Conflict(Conflict::TooManyEndpoints) => Code::TooManyEndpoints,
+            Self::Conflict(Conflict::EventIdTaken) => Code::EventIdTaken,
+            Self::Impossible(Impossible::EndpointDisabled) => Code::EndpointDisabled,
+            Self::Impossible(Impossible::PayloadExpired) => Code::PayloadExpired,
+            Self::Impossible(Impossible::NotAPortalKey) => Code::NotAPortalKey,
+            Self::TooLarge { .. } => Code::PayloadTooLarge,
+            Self::Cut => Code::BodyCut,
+            Self::Store(StoreError::Full(_)) => Code::StoreFull,
+            Self::Store(StoreError::Busy) => Code::StoreBusy,
+            Self::Store(StoreError::Unavailable(_)) => Code::StoreUnavailable,
+            Self::Store(StoreError::Closing) => Code::ShuttingDown,
+            Self::Store(StoreError::Inconsistent { .. }) => Code::Internal,
         }
     }
 
@@ -220,20 +262,22 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
-        if status.is_server_error() && !matches!(self, Self::NotSupported(_)) {
-            tracing::error!(error = &self as &dyn std::error::Error, code = self.code(), "a request failed");
+        let code = self.code();
+        if status.is_server_error() {
+            tracing::error!(
+                error = &self as &dyn std::error::Error,
+                code = code.as_str(),
+                "a request failed"
+            );
         }
         let retry_after = self.retry_after();
+        let detail = self.detail();
         let mut response = match self {
             Self::Invalid { place, message, kind } => {
-                let kind = match kind {
-                    Kind::Missing => "value_error.missing",
-                    Kind::Value => "value_error",
-                };
-                let fault = FaultOut { loc: place, msg: message, kind };
+                let fault = FaultOut { loc: place, msg: message, kind: kind.as_str() };
                 (status, Json(ValidationErrorOut { detail: vec![fault] })).into_response()
             }
-            other => (status, Json(ErrorOut { code: other.code(), detail: other.detail() })).into_response(),
+            _ => (status, Json(ErrorOut { code, detail })).into_response(),
         };
         if let Some(wait) = retry_after {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs()));

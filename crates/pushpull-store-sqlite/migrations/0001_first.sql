@@ -156,6 +156,7 @@ CREATE TABLE idempotency (
 
 CREATE TABLE recovery (
     task TEXT PRIMARY KEY,
+    kind INTEGER NOT NULL,        -- 0: what failed; 1: what gathered while nobody pushed it
     app INTEGER NOT NULL,
     endpoint INTEGER NOT NULL,
     since INTEGER NOT NULL,

@@ -9,15 +9,16 @@ use pushpull_domain::{
     endpoint::DisabledReason,
     key::{ApiKey, KeyHash},
 };
-use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Order, Page, PageQuery, Ref, WriteError};
+use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Sqlite,
     catalog_rows::{self as rows, to_json},
-    codec::{self, NO_MAX},
+    codec::NO_MAX,
     fault::{Fault, inconsistent},
-    trim,
+    list::{beyond, collect, cut, direction},
+    recovery, trim,
     tx::Tx,
 };
 
@@ -337,45 +338,6 @@ impl Catalog for Sqlite {
     }
 }
 
-/// All rows of a query.
-pub(crate) fn collect<T>(
-    conn: &Connection,
-    sql: &str,
-    params: impl rusqlite::Params,
-    read: impl Fn(&rusqlite::Row<'_>) -> Result<T, Fault>,
-) -> Result<Vec<T>, Fault> {
-    let mut query = conn.prepare_cached(sql)?;
-    let mut rows = query.query(params)?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
-}
-
-/// Whether the rows are read from small to large.
-pub(crate) fn upwards<K>(page: &PageQuery<K>) -> bool {
-    (page.order == Order::Ascending) != page.backwards
-}
-
-fn beyond<K>(page: &PageQuery<K>) -> &'static str {
-    if upwards(page) { ">" } else { "<" }
-}
-
-fn direction<K>(page: &PageQuery<K>) -> &'static str {
-    if upwards(page) { "ASC" } else { "DESC" }
-}
-
-/// A page of what was found: one more than the limit tells that there is more.
-pub(crate) fn cut<T, K>(mut found: Vec<T>, page: &PageQuery<K>) -> Page<T> {
-    let done = found.len() <= page.limit;
-    found.truncate(page.limit);
-    if page.backwards {
-        found.reverse();
-    }
-    Page { items: found, done }
-}
-
 /// A change's moment: after the one it replaces, so that `updated_at` tells them apart.
 fn later(now: Timestamp, before: Timestamp) -> Timestamp {
     now.max(Timestamp::from_millis(before.as_millis() + 1))
@@ -555,14 +517,7 @@ fn update_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>,
         tx.news.rescheduled.push(endpoint.no);
     }
     if endpoint.mode == Mode::Push && before.mode != Mode::Push {
-        // What gathered meanwhile is owed by the dispatcher from now on.
-        let (first, last) = codec::range(endpoint.no.0);
-        let due = tx.conn.execute(
-            "UPDATE delivery SET due_at = ?3 WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND due_at IS NULL",
-            params![first, last, tx.wall.as_millis()],
-        )?;
-        tx.tally.pending += due as i64;
-        tx.news.rescheduled.push(endpoint.no);
+        recovery::start_gathered(tx, endpoint.app, endpoint.no)?;
     }
     bump(tx, endpoint.app)?;
     Ok(Arc::new(endpoint))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pushpull_store::{Error, WriteError};
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 /// Why a piece of work inside a transaction failed.
 #[derive(Debug)]
@@ -63,19 +63,25 @@ pub(crate) fn translate(error: rusqlite::Error) -> Error {
 
 /// Whether there was no space. The index of the write-ahead log has an error of its own for it.
 fn is_full(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|e| {
-        e.code == ErrorCode::DiskFull || e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE
-    })
+    error
+        .sqlite_error()
+        .is_some_and(|e| e.code == ErrorCode::DiskFull || e.extended_code == ffi::SQLITE_IOERR_SHMSIZE)
 }
 
 /// Whether what was written may be lost although it was said to be there: after a failed fsync the kernel
 /// drops the pages and the next fsync succeeds. Nothing may be acknowledged from then on.
+///
+/// A write that failed is not among these: it was not acknowledged, and is rolled back (a quota that is used up
+/// fails like this).
 pub(crate) fn is_fatal(error: &rusqlite::Error) -> bool {
-    !is_full(error)
-        && matches!(
-            error.sqlite_error_code(),
-            Some(ErrorCode::SystemIoFailure | ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-        )
+    let Some(error) = error.sqlite_error() else { return false };
+    match error.code {
+        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => true,
+        ErrorCode::SystemIoFailure => {
+            !matches!(error.extended_code, ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_IOERR_WRITE)
+        }
+        _ => false,
+    }
 }
 
 /// Whether an error is the fault of the one statement: its values are too big or contradict what is there. The
@@ -94,4 +100,48 @@ pub(crate) fn inconsistent(
     what: impl std::fmt::Display,
 ) -> Fault {
     Error::Inconsistent { table, row: row.to_string(), what: what.to_string() }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(code: i32) -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None)
+    }
+
+    #[test]
+    fn only_what_may_have_lost_an_acknowledged_write_is_fatal() {
+        for code in [
+            ffi::SQLITE_IOERR_FSYNC,
+            ffi::SQLITE_IOERR_DIR_FSYNC,
+            ffi::SQLITE_IOERR_READ,
+            ffi::SQLITE_IOERR_SHORT_READ,
+            ffi::SQLITE_CORRUPT,
+            ffi::SQLITE_NOTADB,
+        ] {
+            assert!(is_fatal(&error(code)), "{code}");
+        }
+        for code in [
+            ffi::SQLITE_FULL,
+            ffi::SQLITE_IOERR_WRITE,
+            ffi::SQLITE_IOERR_SHMSIZE,
+            ffi::SQLITE_BUSY,
+            ffi::SQLITE_NOMEM,
+            ffi::SQLITE_CONSTRAINT_PRIMARYKEY,
+            ffi::SQLITE_TOOBIG,
+            ffi::SQLITE_READONLY,
+        ] {
+            assert!(!is_fatal(&error(code)), "{code}");
+        }
+    }
+
+    #[test]
+    fn no_space_is_told_apart_from_a_broken_disk() {
+        for code in [ffi::SQLITE_FULL, ffi::SQLITE_IOERR_SHMSIZE] {
+            assert!(matches!(translate(error(code)), Error::Full(_)), "{code}");
+        }
+        assert!(matches!(translate(error(ffi::SQLITE_BUSY)), Error::Busy));
+        assert!(matches!(translate(error(ffi::SQLITE_IOERR_WRITE)), Error::Unavailable(_)));
+    }
 }

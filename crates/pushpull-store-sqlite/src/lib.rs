@@ -6,15 +6,18 @@
 //! Absent on purpose: any rule of delivery.
 
 mod append;
+mod attempts;
 mod catalog;
 mod catalog_rows;
 mod checkpoint;
 mod codec;
 mod deliveries;
+mod due;
 mod fault;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod job;
+mod list;
 mod messages;
 mod migrate;
 mod reader;
@@ -127,6 +130,17 @@ impl Sqlite {
     /// The database file.
     pub fn file(&self) -> &Path {
         &self.file
+    }
+
+    /// Bounds the size of the file, in bytes (whole pages of 8 KiB): what would make it larger is refused as if
+    /// the disk were full. Deleted rows make room again.
+    pub async fn limit_bytes(&self, bytes: u64) -> Result<(), Error> {
+        let pages = bytes / setup::PAGE_SIZE.unsigned_abs();
+        self.write(move |tx| {
+            let sql = format!("PRAGMA max_page_count = {pages}");
+            Ok(tx.conn.query_row(&sql, [], |_| Ok(()))?)
+        })
+        .await
     }
 
     /// Reads a few rows, in one consistent view.

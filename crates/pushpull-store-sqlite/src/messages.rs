@@ -11,10 +11,9 @@ use pushpull_store::{Append, Appended, CommitListener, Error, MessageFilter, Mes
 use rusqlite::{Connection, params};
 
 use crate::{
-    Sqlite, append,
-    catalog::{cut, upwards},
-    codec,
+    Sqlite, append, codec,
     fault::Fault,
+    list::{Gather, Wanted, bytes_of, upwards},
     rows,
     tx::Tx,
 };
@@ -107,16 +106,17 @@ fn list(
     );
     let mut query = conn.prepare_cached(&sql)?;
     let mut found_rows = query.query([first, last])?;
-    let mut found = Vec::with_capacity(page.limit + 1);
-    while found.len() <= page.limit
+    let (wanted, mut found) = (Wanted::new(filter), Gather::new(page));
+    while found.goes_on()
         && let Some(row) = found_rows.next()?
     {
-        let message = rows::message_row(row)?;
-        if filter.matches(&message) {
-            found.push(Arc::new(message));
-        }
+        let shown = wanted.message(row)?.map(|message| {
+            let bytes = bytes_of(&message);
+            (Arc::new(message), bytes)
+        });
+        found.looked(codec::place(row.get(0)?), shown);
     }
-    Ok(cut(found, page))
+    Ok(found.into_page(page))
 }
 
 /// Erases a payload and gives up what is owed of it. How many deliveries were given up.

@@ -4,7 +4,11 @@
 use std::{
     panic::AssertUnwindSafe,
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
 };
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
@@ -27,23 +31,42 @@ pub(crate) struct Readers {
     quick: Sender<Job>,
     long: Sender<Job>,
     closed: AtomicBool,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    /// Dropped to end the threads.
+    stop: Sender<()>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Readers {
-    /// Opens the connections and starts their threads, which end when this is dropped.
+    /// Opens the connections and starts their threads.
     pub(crate) fn start(file: &Path) -> Result<Self, Fault> {
         let (quick, quick_queue) = crossbeam_channel::bounded::<Job>(QUEUE_MAX);
         let (long, long_queue) = crossbeam_channel::bounded::<Job>(QUEUE_MAX);
-        start(file, "pushpull-reader", quick_queue.clone(), crossbeam_channel::never())?;
-        for n in 0..READERS {
-            start(file, &format!("pushpull-reader-{n}"), quick_queue.clone(), long_queue.clone())?;
+        let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
+        let mut threads = Vec::with_capacity(READERS + 1);
+        for n in 0..=READERS {
+            let long = if n == 0 { crossbeam_channel::never() } else { long_queue.clone() };
+            let queues = Queues { quick: quick_queue.clone(), long, stopped: stopped.clone() };
+            threads.push(start(file, n, queues)?);
         }
-        Ok(Self { quick, long, closed: AtomicBool::new(false) })
+        let running = Mutex::new(Some(Running { stop, threads }));
+        Ok(Self { quick, long, closed: AtomicBool::new(false), running })
     }
 
-    /// From here on reads are refused; those that wait are still answered.
+    /// From here on reads are refused; those that wait are still answered. Blocks until they are. Safe to repeat.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
+        let running = self.running.lock().expect("nobody panics while holding this lock").take();
+        let Some(Running { stop, threads }) = running else { return };
+        drop(stop);
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a reader of the store panicked");
+            }
+        }
     }
 
     /// Reads a few rows: one consistent view.
@@ -87,24 +110,30 @@ impl Readers {
     }
 }
 
-fn start(file: &Path, name: &str, quick: Receiver<Job>, long: Receiver<Job>) -> Result<(), Fault> {
+struct Queues {
+    quick: Receiver<Job>,
+    long: Receiver<Job>,
+    stopped: Receiver<()>,
+}
+
+fn start(file: &Path, n: usize, queues: Queues) -> Result<JoinHandle<()>, Fault> {
     let conn = Connection::open_with_flags(
         file,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
     setup::reader(&conn)?;
     std::thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(move || run(&conn, &quick, &long))
-        .map_err(|error| Error::Unavailable(std::sync::Arc::new(error)))?;
-    Ok(())
+        .name(format!("pushpull-reader-{n}"))
+        .spawn(move || run(&conn, &queues))
+        .map_err(|error| Error::Unavailable(std::sync::Arc::new(error)).into())
 }
 
-fn run(conn: &Connection, quick: &Receiver<Job>, long: &Receiver<Job>) {
+fn run(conn: &Connection, queues: &Queues) {
     loop {
         let job = crossbeam_channel::select_biased! {
-            recv(quick) -> job => job,
-            recv(long) -> job => job,
+            recv(queues.quick) -> job => job,
+            recv(queues.long) -> job => job,
+            recv(queues.stopped) -> _ => return,
         };
         let Ok(job) = job else { return };
         // A read that panics is a fault in one request, not in the reader.

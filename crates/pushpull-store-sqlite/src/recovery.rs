@@ -1,15 +1,15 @@
 //! Sending again what an endpoint did not get, in bounded steps that survive a restart.
 
-use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, Seq, TaskId, Timestamp};
+use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, Seq, TaskId, Timestamp, chance};
 use pushpull_store::{Recovery, RecoveryStep};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     append::endpoint_memory,
-    catalog::collect,
     codec,
     deliveries::{is_pushed, reopen},
     fault::{Fault, inconsistent},
+    list::collect,
     rows,
     tx::Tx,
 };
@@ -17,13 +17,37 @@ use crate::{
 /// Deliveries looked at in one step: some ten milliseconds of the writer's time.
 const STEP: usize = 2_000;
 
+/// Which deliveries a task looks for.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// What failed for good, and what failed and waits for its next attempt.
+    Failed = 0,
+    /// What gathered while nobody pushed it.
+    Gathered = 1,
+}
+
 pub(crate) fn start(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), Fault> {
+    insert(tx, recovery, Kind::Failed)
+}
+
+/// The dispatcher is to bring what gathered at an endpoint. The first of it, which is mostly all, is owed when this
+/// returns; a million deliveries would hold up every other write.
+pub(crate) fn start_gathered(tx: &mut Tx<'_>, app: AppNo, endpoint: EndpointNo) -> Result<(), Fault> {
+    let task = TaskId::new(tx.now, chance::bytes(&*tx.shared.chance));
+    let (since, until) = (Timestamp::default(), Timestamp::from_millis(i64::MAX));
+    let recovery = Recovery { task, app, endpoint, since, until, updated_at: tx.now };
+    insert(tx, &recovery, Kind::Gathered)?;
+    step(tx, task).map(drop)
+}
+
+fn insert(tx: &mut Tx<'_>, recovery: &Recovery, kind: Kind) -> Result<(), Fault> {
     let end = endpoint_memory(tx.conn, tx.memory, recovery.endpoint)?.last_seq + 1;
     tx.conn.execute(
-        "INSERT INTO recovery (task, app, endpoint, since, until, next_seq, end_seq, updated_at, done)
-         VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7, 0)",
+        "INSERT INTO recovery (task, kind, app, endpoint, since, until, next_seq, end_seq, updated_at, done)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, 0)",
         params![
             recovery.task.to_string(),
+            kind as u8,
             recovery.app.0,
             recovery.endpoint.0,
             recovery.since.as_millis(),
@@ -56,35 +80,25 @@ pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault>
     let mut query = tx.conn.prepare_cached("SELECT * FROM recovery WHERE task = ?1 AND NOT done")?;
     let found = query
         .query_row([task.to_string()], |r| {
-            Ok((row(r), r.get::<_, u64>("next_seq")?, r.get::<_, u64>("end_seq")?))
+            let kind = if r.get::<_, u8>("kind")? == 1 { Kind::Gathered } else { Kind::Failed };
+            Ok((row(r), kind, r.get::<_, u64>("next_seq")?, r.get::<_, u64>("end_seq")?))
         })
         .optional()?;
-    let Some((recovery, next_seq, end_seq)) = found else {
+    let Some((recovery, kind, next_seq, end_seq)) = found else {
         return Ok(RecoveryStep { reopened: 0, done: true });
     };
     let recovery = recovery?;
-    let endpoint = recovery.endpoint;
-    let (first_message, end_message) = rows::span(tx.conn, recovery.app, recovery.since, recovery.until)?;
-    let key = |seq| codec::delivery_key(DeliveryKey { endpoint, seq: Seq(seq) });
-    let pushed = is_pushed(tx.conn, recovery.app, endpoint)?;
-    // Looked at: all that failed for good, and what failed and waits for its next attempt. What has no payload
-    // any more cannot be sent.
-    let looked: Vec<(i64, bool)> = collect(
-        tx.conn,
-        "SELECT key, message >= ?3 AND message < ?4 AND (state = 2 OR (state = 0 AND attempts > 0))
-             AND EXISTS (SELECT 1 FROM message WHERE message.key = delivery.message AND payload IS NOT NULL)
-         FROM delivery NOT INDEXED WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?5",
-        params![key(next_seq), key(end_seq), first_message, end_message, STEP],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    let mut reopened = 0;
-    if let Some(pushed) = pushed {
-        let due_at = pushed.then_some(tx.wall);
-        for (key, _) in looked.iter().filter(|(_, failed)| *failed) {
-            reopen(tx, *key, due_at)?;
-            reopened += 1;
+    let pushed = is_pushed(tx.conn, recovery.app, recovery.endpoint)?;
+    let looked = look(tx.conn, &recovery, kind, next_seq, end_seq)?;
+    let wanted = looked.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| *key);
+    let reopened = match (kind, pushed) {
+        (_, None) | (Kind::Gathered, Some(false)) => 0,
+        (Kind::Failed, Some(pushed)) => {
+            let due_at = pushed.then_some(tx.wall);
+            each(wanted, |key| reopen(tx, key, due_at))?
         }
-    }
+        (Kind::Gathered, Some(true)) => each(wanted, |key| make_due(tx, key))?,
+    };
     let done = pushed.is_none() || looked.len() < STEP;
     let next = looked.last().map_or(end_seq, |(key, _)| codec::place(*key) + 1);
     tx.conn.execute(
@@ -92,7 +106,51 @@ pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault>
         params![task.to_string(), next, done, tx.now.as_millis()],
     )?;
     if reopened > 0 {
-        tx.news.rescheduled.push(endpoint);
+        tx.news.rescheduled.push(recovery.endpoint);
     }
     Ok(RecoveryStep { reopened, done })
+}
+
+/// The deliveries of one step, and whether each is looked for. What has no payload any more cannot be sent.
+fn look(
+    conn: &Connection,
+    recovery: &Recovery,
+    kind: Kind,
+    next_seq: u64,
+    end_seq: u64,
+) -> Result<Vec<(i64, bool)>, Fault> {
+    let (first_message, end_message) = rows::span(conn, recovery.app, recovery.since, recovery.until)?;
+    let key = |seq| codec::delivery_key(DeliveryKey { endpoint: recovery.endpoint, seq: Seq(seq) });
+    collect(
+        conn,
+        "SELECT key, message >= ?3 AND message < ?4
+             AND CASE ?5 WHEN 0 THEN state = 2 OR (state = 0 AND attempts > 0)
+                         ELSE state = 0 AND due_at IS NULL END
+             AND EXISTS (SELECT 1 FROM message WHERE message.key = delivery.message AND payload IS NOT NULL)
+         FROM delivery NOT INDEXED WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?6",
+        params![key(next_seq), key(end_seq), first_message, end_message, kind as u8, STEP],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
+/// Does it for each; how many.
+fn each(
+    keys: impl Iterator<Item = i64>,
+    mut work: impl FnMut(i64) -> Result<(), Fault>,
+) -> Result<u64, Fault> {
+    let mut count = 0;
+    for key in keys {
+        work(key)?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// The dispatcher is to bring a delivery, from now on.
+fn make_due(tx: &mut Tx<'_>, key: i64) -> Result<(), Fault> {
+    tx.conn
+        .prepare_cached("UPDATE delivery SET due_at = ?2 WHERE key = ?1")?
+        .execute(params![key, tx.wall.as_millis()])?;
+    tx.tally.pending += 1;
+    Ok(())
 }

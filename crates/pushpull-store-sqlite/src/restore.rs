@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::{
     FILE_NAME,
     fault::{Fault, inconsistent},
+    make_private,
 };
 
 /// Puts a backup into a data directory in which no server runs. Refused if there is a store already: move it
@@ -21,11 +22,20 @@ pub fn restore(backup: &Path, dir: &Path, chance: &dyn Chance) -> Result<(), Err
 fn restore_or_fault(backup: &Path, dir: &Path, chance: &dyn Chance) -> Result<(), Fault> {
     let io = |error: std::io::Error| Fault::from(Error::Unavailable(Arc::new(error)));
     let file = dir.join(FILE_NAME);
-    if file.exists() {
-        return Err(inconsistent("store", file.display(), "is in the way: move it elsewhere first"));
+    // A log that was left behind would be played back into whatever file has its name.
+    for left in ["", "-wal", "-shm", "-journal"].map(|end| dir.join(format!("{FILE_NAME}{end}"))) {
+        if left.exists() {
+            return Err(inconsistent("store", left.display(), "is in the way: move it elsewhere first"));
+        }
     }
     let new = dir.join(format!("{FILE_NAME}.restoring"));
-    fs::copy(backup, &new).map_err(io)?;
+    drop(fs::remove_file(&new));
+    make_private(&new).map_err(io)?;
+    // Not `fs::copy`, which would take the backup's mode over.
+    let mut from = fs::File::open(backup).map_err(io)?;
+    let mut to = fs::OpenOptions::new().append(true).open(&new).map_err(io)?;
+    std::io::copy(&mut from, &mut to).map_err(io)?;
+    drop(to);
     let conn = Connection::open(&new)?;
     let verdict: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
     if verdict != "ok" {

@@ -18,20 +18,25 @@ use crate::{
 pub(crate) const MESSAGE: &str = "key, created_at, salt, event_type, channels, tags, event_id, content_type, \
                                   deliver_at, payload_expires_at, fanout, payload";
 
+/// Those columns of the message with a key.
+pub(crate) const MESSAGE_BY_KEY: &str =
+    "SELECT key, created_at, salt, event_type, channels, tags, event_id, content_type, deliver_at,
+         payload_expires_at, fanout, payload FROM message WHERE key = ?1";
+
 /// The message with this key, if it is kept.
 pub(crate) fn message(conn: &Connection, key: i64) -> Result<Option<Message>, Fault> {
-    let mut query = conn.prepare_cached(
-        "SELECT key, created_at, salt, event_type, channels, tags, event_id, content_type, deliver_at,
-             payload_expires_at, fanout, payload FROM message WHERE key = ?1",
-    )?;
+    let mut query = conn.prepare_cached(MESSAGE_BY_KEY)?;
     let mut rows = query.query([key])?;
     rows.next()?.map(message_row).transpose()
 }
 
+/// A column of text that may be missing, not copied.
+pub(crate) fn as_text<'r>(row: &'r Row<'_>, column: usize) -> Result<Option<&'r str>, rusqlite::Error> {
+    Ok(row.get_ref(column)?.as_str_or_null()?)
+}
+
 fn names<T>(row: &Row<'_>, column: usize, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Fault> {
-    let Some(text) = row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)? else {
-        return Ok(Vec::new());
-    };
+    let Some(text) = as_text(row, column)? else { return Ok(Vec::new()) };
     text.split(' ')
         .map(|word| {
             read(word).ok_or_else(|| inconsistent("message", key_of(row), format!("column {column}: {word}")))
@@ -50,7 +55,7 @@ pub(crate) fn message_row(row: &Row<'_>) -> Result<Message, Fault> {
     let created_at = Timestamp::from_millis(row.get(1)?);
     let salt = row.get::<_, i64>(2)?.cast_unsigned();
     let event_type = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-    let event_id = row.get_ref(6)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let event_id = as_text(row, 6)?;
     Ok(Message {
         key: place,
         id: MessageId::of(created_at, place.position.0, salt),
@@ -167,12 +172,24 @@ pub(crate) fn attempt_row(row: &Row<'_>) -> Result<StoredAttempt, Fault> {
     })
 }
 
-/// The attempt with this key, and the key of the one before it for the same delivery.
-pub(crate) fn attempt(conn: &Connection, key: i64) -> Result<Option<(StoredAttempt, Option<i64>)>, Fault> {
-    let mut query = conn.prepare_cached(
-        "SELECT key, salt, message, seq, previous, started_at, trigger, url.url, status, class, detail, timings,
-             body FROM attempt JOIN url ON url.no = attempt.url WHERE key = ?1",
-    )?;
+/// Those columns of the attempt with a key.
+pub(crate) const ATTEMPT_BY_KEY: &str =
+    "SELECT key, salt, message, seq, previous, started_at, trigger, url.url, status, class, detail, timings, body
+     FROM attempt JOIN url ON url.no = attempt.url WHERE key = ?1";
+
+/// The same but for the answer's body.
+pub(crate) const ATTEMPT_BY_KEY_NO_BODY: &str =
+    "SELECT key, salt, message, seq, previous, started_at, trigger, url.url, status, class, detail, timings, NULL
+     FROM attempt JOIN url ON url.no = attempt.url WHERE key = ?1";
+
+/// The attempt with this key, by one of the two queries above, and the key of the one before it for the same
+/// delivery.
+pub(crate) fn attempt(
+    conn: &Connection,
+    sql: &str,
+    key: i64,
+) -> Result<Option<(StoredAttempt, Option<i64>)>, Fault> {
+    let mut query = conn.prepare_cached(sql)?;
     let mut rows = query.query([key])?;
     rows.next()?.map(|row| Ok((attempt_row(row)?, row.get(4)?))).transpose()
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, limits::Limit};
 
 /// Bytes of a page: 8 KiB save 14 % of space against 4 KiB at no cost to commits; 16 KiB commit slower.
-const PAGE_SIZE: i64 = 8_192;
+pub(crate) const PAGE_SIZE: i64 = 8_192;
 /// Prepared statements kept for each connection: more than there are.
 const STATEMENTS: usize = 128;
 /// Page cache of the writer, in KiB.
@@ -15,11 +15,18 @@ const READER_CACHE_KIB: i64 = 4_096;
 /// How long a connection waits for another process (backup, key commands) that holds the lock.
 const BUSY_WAIT: Duration = Duration::from_secs(10);
 
+/// Bytes that the write-ahead log is cut to when it begins anew: as long as it is under load.
+const LOG_BYTES_KEPT: i64 = 64 * 1024 * 1024;
+/// Largest row, in bytes: far over the largest payload that is taken.
+const ROW_BYTES_MAX: i32 = 64 * 1024 * 1024;
+
 fn common(conn: &Connection, cache_kib: i64) -> Result<(), rusqlite::Error> {
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     conn.busy_timeout(BUSY_WAIT)?;
     conn.pragma_update(None, "cache_size", -cache_kib)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, ROW_BYTES_MAX)?;
     Ok(())
 }
 

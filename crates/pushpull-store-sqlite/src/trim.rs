@@ -11,7 +11,7 @@ use crate::{codec, fault::Fault, tx::Tx};
 pub(crate) use deleted::end_endpoint;
 
 /// Rows removed or changed in one step: some ten milliseconds of the writer's time.
-const ROWS_MAX: usize = 2_000;
+const ROWS_MAX: usize = 1_000;
 /// Rows looked at in one step of each round, where most need nothing done.
 const LOOKED_MAX: usize = 1_000;
 /// Pages given back to the file system in one step: 2 MiB.
@@ -65,7 +65,7 @@ fn idempotency(
     trimmed: &mut Trimmed,
 ) -> Result<(), Fault> {
     let (app, key) = progress.idempotency.take().unwrap_or_default();
-    let looked: Vec<(u32, String, bool)> = crate::catalog::collect(
+    let looked: Vec<(u32, String, bool)> = crate::list::collect(
         tx.conn,
         "SELECT app, key, created_at <= ?3 FROM idempotency WHERE (app, key) > (?1, ?2) ORDER BY app, key LIMIT ?4",
         params![app, key, tx.now.before(retention.idempotency).as_millis(), LOOKED_MAX],

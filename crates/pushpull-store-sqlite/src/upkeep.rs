@@ -2,14 +2,17 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use futures_util::future::BoxFuture;
-use pushpull_store::{Error, Ledger, Retention, Size, Trimmed, Upkeep};
+use pushpull_store::{Backlog, Error, Ledger, Retention, Size, Trimmed, Upkeep};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{Sqlite, fault::Fault, trim};
+use crate::{Sqlite, due::owed_endpoints, fault::Fault, trim};
 
 impl Upkeep for Sqlite {
     fn trim(&self, retention: Retention) -> BoxFuture<'_, Result<Trimmed, Error>> {
@@ -31,37 +34,53 @@ impl Upkeep for Sqlite {
 
     fn ledger(&self) -> BoxFuture<'_, Result<Ledger, Error>> {
         Box::pin(self.read_long(|conn| {
-            let mut ledger = Ledger {
-                accepted: conn.query_row("SELECT count(*) FROM delivery", [], |row| row.get(0))?,
-                ..Ledger::default()
-            };
-            let mut query = conn.prepare_cached("SELECT state, count(*) FROM delivery GROUP BY state")?;
-            let mut rows = query.query([])?;
-            while let Some(row) = rows.next()? {
-                let count: u64 = row.get(1)?;
-                match row.get::<_, u8>(0)? {
-                    0 => ledger.owed += count,
-                    1 => ledger.delivered += count,
-                    2 => ledger.exhausted += count,
-                    3..=5 => ledger.cancelled += count,
-                    _ => {}
-                }
-            }
+            // `total` is exact up to 2^53. A state that is none of these keeps the books from balancing.
+            let sql = "SELECT count(*), total(state = 1), total(state = 0), total(state = 2),
+                           total(state BETWEEN 3 AND 5) FROM delivery NOT INDEXED";
+            let ledger = conn.query_row(sql, [], |row| {
+                let count = |column| row.get::<_, f64>(column).map(|count| count as u64);
+                Ok(Ledger {
+                    accepted: row.get(0)?,
+                    delivered: count(1)?,
+                    owed: count(2)?,
+                    exhausted: count(3)?,
+                    cancelled: count(4)?,
+                })
+            })?;
             Ok(ledger)
         }))
+    }
+
+    fn backlog(&self) -> BoxFuture<'_, Result<Backlog, Error>> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let pending = count(&self.shared.counts.pending);
+        let exhausted = count(&self.shared.counts.exhausted);
+        Box::pin(async move {
+            let owed = self.read_long(owed_endpoints).await?;
+            let oldest_due_at = owed.iter().map(|owed| owed.due_at).min();
+            Ok(Backlog { pending, oldest_due_at, exhausted })
+        })
     }
 
     fn size(&self) -> BoxFuture<'_, Result<Size, Error>> {
         let length = |file: PathBuf| std::fs::metadata(file).map_or(0, |data| data.len());
         let log = self.file.with_extension("db-wal");
         let bytes = length(self.file.clone()) + length(log);
-        Box::pin(async move { Ok(Size { bytes, free_bytes: None }) })
+        let free_bytes = rustix::fs::statvfs(&self.file).ok().map(|disk| disk.f_bavail * disk.f_frsize);
+        Box::pin(async move { Ok(Size { bytes, free_bytes }) })
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async {
             self.read(|conn| Ok(conn.query_row("SELECT count(*) FROM setting", [], |_| Ok(()))?)).await?;
-            match self.write(|_| Ok(())).await {
+            // A transaction that changes nothing would not touch the disk.
+            let written = self.write(|tx| {
+                tx.conn
+                    .prepare_cached("INSERT OR REPLACE INTO setting (name, value) VALUES ('checked_at', ?1)")?
+                    .execute([tx.shared.chance.word().cast_signed()])?;
+                Ok(())
+            });
+            match written.await {
                 Ok(()) | Err(Error::Full(_)) => Ok(()),
                 Err(error) => Err(error),
             }
@@ -82,14 +101,35 @@ impl Upkeep for Sqlite {
     }
 }
 
-/// Writes a consistent, compact copy: one long read, nobody waits for it.
+/// Writes a consistent, compact copy: one long read, nobody waits for it. It gets its name when it is whole.
 fn copy(file: &Path, to: &Path) -> Result<(), Fault> {
+    let io = |error| Fault::from(Error::Unavailable(Arc::new(error)));
+    let mut part = to.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    if to.exists() {
+        return Err(io(std::io::Error::new(std::io::ErrorKind::AlreadyExists, "there is such a file")));
+    }
+    let copied = copy_to_part(file, &part, to);
+    if copied.is_err() {
+        // The error that is told is the first one.
+        drop(std::fs::remove_file(&part));
+    }
+    copied
+}
+
+fn copy_to_part(file: &Path, part: &Path, to: &Path) -> Result<(), Fault> {
+    let io = |error| Fault::from(Error::Unavailable(Arc::new(error)));
+    // What is left of a copy that was cut off is no copy.
+    drop(std::fs::remove_file(part));
+    crate::make_private(part).map_err(io)?;
     let conn = Connection::open_with_flags(
         file,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    conn.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
-    std::fs::File::open(to)
-        .and_then(|copy| copy.sync_all())
-        .map_err(|error| Error::Unavailable(Arc::new(error)).into())
+    conn.execute("VACUUM INTO ?1", [part.to_string_lossy()])?;
+    std::fs::File::open(part).and_then(|copy| copy.sync_all()).map_err(io)?;
+    std::fs::rename(part, to).map_err(io)?;
+    let dir = to.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(io)
 }

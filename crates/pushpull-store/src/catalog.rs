@@ -31,6 +31,9 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Whether there is nothing beyond, in the direction that was read.
     pub done: bool,
+    /// Set when the page came back short, even empty, although there is more: as many rows were looked at, or as
+    /// many bytes read, as one page may cost. Go on beyond this place (a position, a seq, an attempt's number).
+    pub reached: Option<u64>,
 }
 
 /// Which way a list goes.

@@ -21,7 +21,7 @@ pub use deliveries::{
 pub use error::{Error, WriteError};
 pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};
 pub use publish::{Log, Published};
-pub use upkeep::{Ledger, Size, Upkeep};
+pub use upkeep::{Backlog, Ledger, Size, Upkeep};
 
 /// A whole store. One `Arc<dyn Store>` is handed to everything above.
 pub trait Store: Catalog + MessageLog + Deliveries + Upkeep {}

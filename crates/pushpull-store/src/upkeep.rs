@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
+use pushpull_domain::Timestamp;
 
 use crate::{Error, Retention, Trimmed};
 
@@ -28,6 +29,17 @@ impl Ledger {
     }
 }
 
+/// What waits to be pushed, and what never arrived: cheap enough to be asked for at each scrape of the metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Deliveries that are owed and pushed, due now or later; those of disabled endpoints too.
+    pub pending: u64,
+    /// When the earliest of them is due that an enabled endpoint is owed.
+    pub oldest_due_at: Option<Timestamp>,
+    /// Deliveries of which every attempt failed (dead letters), as long as their messages are kept.
+    pub exhausted: u64,
+}
+
 /// How big a store is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
@@ -45,6 +57,8 @@ pub trait Upkeep: Send + Sync {
     fn backup(&self, to: PathBuf) -> BoxFuture<'_, Result<(), Error>>;
     /// Adds up the books.
     fn ledger(&self) -> BoxFuture<'_, Result<Ledger, Error>>;
+    /// What waits to be pushed. Never counts rows.
+    fn backlog(&self) -> BoxFuture<'_, Result<Backlog, Error>>;
     /// How big it is.
     fn size(&self) -> BoxFuture<'_, Result<Size, Error>>;
     /// Whether it answers: a read and, unless it is full, a write.

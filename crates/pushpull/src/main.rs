@@ -36,10 +36,17 @@ fn main() -> ExitCode {
     }
     match commands::Cli::parse().run() {
         Ok(code) => code,
+        // Who read the answer had seen enough (`pushpull config show | head`).
+        Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
             // What is wrong with the settings is the caller's to mend, as a wrong flag is.
             if error.is::<config::Problems>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }
     }
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let io = error.root_cause().downcast_ref::<std::io::Error>();
+    io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }

@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::{message_out, status::MessageStatus};
+use super::{message_out, schema, status::MessageStatus};
 
 /// An attempt.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -39,9 +39,10 @@ pub struct AttemptOut {
     /// How it ended.
     pub status: MessageStatus,
     /// The same as a word.
+    #[schemars(with = "schema::StatusText")]
     pub status_text: &'static str,
     /// Who asked for it: the schedule (0), or somebody by hand (1).
-    #[schemars(range(max = 1))]
+    #[schemars(extend("enum" = [0, 1]))]
     pub trigger_type: u8,
     /// When it started.
     #[schemars(extend("format" = "date-time"))]

@@ -1,5 +1,7 @@
 //! Endpoints as they are asked for: created, or replaced as a whole.
 
+use std::{collections::BTreeMap, str::FromStr};
+
 use pushpull_domain::{
     AppNo, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter, Health,
     Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid, chance,
@@ -9,9 +11,8 @@ use pushpull_domain::{
 use pushpull_net::{Policy, Target};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
-use super::custom_headers;
+use super::{custom_headers, schema};
 use crate::problem::Problem;
 
 /// Most channels of an endpoint, or of a message.
@@ -27,20 +28,22 @@ pub struct EndpointIn {
     #[schemars(extend("format" = "uri"), length(min = 1, max = 65_536))]
     pub url: String,
     /// For people.
+    #[schemars(extend("default" = ""))]
     pub description: Option<String>,
     /// The user's own name for it, unique in the application.
-    #[schemars(with = "Option<String>", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(min = 1, max = 256))]
+    #[schemars(with = "Option<schema::Uid>")]
     pub uid: Option<Uid>,
     /// Whether it takes no messages.
+    #[schemars(extend("default" = false))]
     pub disabled: Option<bool>,
     /// Only these event types; `null`: all.
-    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub event_types: Option<Vec<EventTypeName>>,
     /// The older name of `eventTypes`.
-    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub filter_types: Option<Vec<EventTypeName>>,
     /// Only messages in one of these channels; `null`: all.
-    #[schemars(with = "Option<Vec<String>>", length(min = 1, max = 10))]
+    #[schemars(with = "Option<Vec<schema::Channel>>", length(min = 1, max = 10), extend("uniqueItems" = true))]
     pub channels: Option<Vec<Channel>>,
     /// Most deliveries a second; `null`: no limit.
     #[schemars(range(min = 1))]
@@ -53,13 +56,16 @@ pub struct EndpointIn {
     /// Custom headers. When an endpoint is replaced: absent keeps those it has.
     pub headers: Option<BTreeMap<String, String>>,
     /// The signing secret; one is made if none is given. When an endpoint is replaced, it cannot be changed.
+    #[schemars(with = "Option<schema::Secret>")]
     pub secret: Option<String>,
     /// Who moves along its deliveries. Only `push` for now.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Mode>")]
     pub mode: Option<Mode>,
     /// Its own waits between attempts, in seconds; `null`: the event type's, else the server's.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
+    /// Always 1; older SDKs know it.
+    pub version: Option<u16>,
     /// One at a time, in order.
     pub fifo: Option<bool>,
 }
@@ -84,10 +90,11 @@ impl EndpointIn {
     /// Checks everything. `policy` says which URLs may be called.
     pub(crate) fn check(self, policy: &Policy) -> Result<EndpointSettings, Problem> {
         check_url(&self.url, policy)?;
+        check_version(self.version)?;
         let event_types = either(("eventTypes", self.event_types), ("filterTypes", self.filter_types))?;
         let rate_limit = either(("throttleRate", self.throttle_rate), ("rateLimit", self.rate_limit))?;
         Ok(EndpointSettings {
-            uid: self.uid,
+            uid: self.uid.map(check_uid::<EndpointId>).transpose()?,
             url: self.url,
             description: self.description.unwrap_or_default(),
             disabled: self.disabled.unwrap_or_default(),
@@ -246,6 +253,22 @@ pub(crate) fn check_mode(mode: Mode) -> Result<Mode, Problem> {
         Mode::Push => Ok(mode),
         Mode::Pull => Err(invalid("mode", "`pull` is not supported yet")),
         Mode::Held => Err(invalid("mode", "`held` is not supported yet")),
+    }
+}
+
+/// The published API once had versions of endpoints; there is one.
+pub(crate) fn check_version(version: Option<u16>) -> Result<(), Problem> {
+    match version {
+        None | Some(1) => Ok(()),
+        Some(_) => Err(invalid("version", "only 1 is supported")),
+    }
+}
+
+/// A uid that reads as an id of the same kind could never be found by.
+pub(crate) fn check_uid<Id: FromStr>(uid: Uid) -> Result<Uid, Problem> {
+    match uid.parse::<Id>() {
+        Ok(_) => Err(invalid("uid", "must not look like an id of this server")),
+        Err(_) => Ok(uid),
     }
 }
 

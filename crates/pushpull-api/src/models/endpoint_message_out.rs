@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::{
     json::Object,
     message_out::{self, MessageOut},
+    schema,
     status::MessageStatus,
 };
 
@@ -21,6 +22,7 @@ pub struct EndpointMessageOut {
     /// How it stands.
     pub status: MessageStatus,
     /// The same as a word.
+    #[schemars(with = "schema::StatusText")]
     pub status_text: String,
     /// When the next attempt is due; absent: there is none to come.
     #[serde(skip_serializing_if = "Option::is_none")]

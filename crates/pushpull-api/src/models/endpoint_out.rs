@@ -7,7 +7,7 @@ use pushpull_store::DeliveryStatus;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::status::MessageStatus;
+use super::{schema, status::MessageStatus};
 
 /// An endpoint. Carries what both generations of the SDKs insist on.
 #[derive(Debug, Serialize, JsonSchema)]
@@ -18,7 +18,7 @@ pub struct EndpointOut {
     pub id: EndpointId,
     /// The user's own name for it, unique in the application.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Uid>")]
     pub uid: Option<Uid>,
     /// Where webhooks go.
     #[schemars(extend("format" = "uri"))]
@@ -29,15 +29,15 @@ pub struct EndpointOut {
     pub disabled: bool,
     /// Only these event types; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub event_types: Option<Vec<EventTypeName>>,
     /// The same under its older name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub filter_types: Option<Vec<EventTypeName>>,
     /// Only messages in one of these channels; absent: all.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Channel>>", extend("uniqueItems" = true))]
     pub channels: Option<Vec<Channel>>,
     /// Most deliveries a second; absent: no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,14 +51,14 @@ pub struct EndpointOut {
     pub metadata: Metadata,
     /// Who moves along its deliveries; absent: the dispatcher (`push`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Mode>")]
     pub mode: Option<Mode>,
     /// Its own waits between attempts, in seconds; absent: the event type's, else the server's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
     /// One at a time, in order; absent: it is not.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fifo: bool,
     /// When it was made.
     #[schemars(extend("format" = "date-time"))]
@@ -103,6 +103,7 @@ pub struct MessageEndpointOut {
     /// How the message stands with it.
     pub status: MessageStatus,
     /// The same as a word.
+    #[schemars(with = "schema::StatusText")]
     pub status_text: &'static str,
     /// When the next attempt is due; absent: there is none to come.
     #[serde(skip_serializing_if = "Option::is_none")]

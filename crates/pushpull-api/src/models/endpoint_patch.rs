@@ -1,53 +1,75 @@
 //! Endpoints as they are changed in part.
 
-use pushpull_domain::{Channel, Endpoint, EventTypeName, Metadata, Mode, RetrySchedule, Timestamp, Uid};
+use pushpull_domain::{
+    Channel, Endpoint, EndpointId, EventTypeName, Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid,
+};
 use pushpull_net::Policy;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::endpoint_in::{
-    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_url, set_disabled,
+    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_secret, check_uid,
+    check_url, check_version, invalid, set_disabled,
 };
-use crate::{extract::Patch, problem::Problem};
+use super::schema;
+use crate::{
+    extract::{Patch, given},
+    problem::Problem,
+};
 
 /// What is to change of an endpoint: what is absent stays, and `null` takes away where that has a meaning.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointPatch {
     /// Where webhooks go.
-    #[schemars(extend("format" = "uri"))]
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "String", extend("format" = "uri"))]
     pub url: Option<String>,
     /// For people.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "String")]
     pub description: Option<String>,
     /// The user's own name for it, unique in the application.
-    #[schemars(with = "Option<String>", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(min = 1, max = 256))]
+    #[schemars(with = "Option<schema::Uid>")]
     pub uid: Patch<Uid>,
     /// Whether it takes no messages. Enabling it begins its record of failures anew.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "bool")]
     pub disabled: Option<bool>,
     /// Only these event types; `null`: all.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub event_types: Patch<Vec<EventTypeName>>,
     /// The older name of `eventTypes`.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub filter_types: Patch<Vec<EventTypeName>>,
     /// Only messages in one of these channels; `null`: all.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Channel>>", extend("uniqueItems" = true))]
     pub channels: Patch<Vec<Channel>>,
     /// Most deliveries a second; `null`: no limit.
-    #[schemars(with = "Option<u16>")]
+    #[schemars(with = "Option<u16>", range(min = 1))]
     pub throttle_rate: Patch<u16>,
     /// The older name of `throttleRate`.
-    #[schemars(with = "Option<u16>")]
+    #[schemars(with = "Option<u16>", range(min = 1))]
     pub rate_limit: Patch<u16>,
     /// Free pairs of text, in place of those it has.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Metadata")]
     pub metadata: Option<Metadata>,
-    /// Who moves along its deliveries. Only `push` for now.
+    /// A secret to be put in place at once, without overlap, as SDKs of 1.x can ask for. `secret/rotate` has one.
     #[schemars(with = "Option<String>")]
+    pub secret: Patch<String>,
+    /// Who moves along its deliveries. Only `push` for now.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "schema::Mode")]
     pub mode: Option<Mode>,
     /// Its own waits between attempts, in seconds; `null`: the event type's, else the server's.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Patch<RetrySchedule>,
+    /// Always 1; older SDKs know it.
+    pub version: Option<u16>,
     /// One at a time, in order.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "bool")]
     pub fifo: Option<bool>,
 }
 
@@ -59,6 +81,7 @@ impl EndpointPatch {
         policy: &Policy,
         now: Timestamp,
     ) -> Result<(), Problem> {
+        check_version(self.version)?;
         if let Some(url) = &self.url {
             check_url(url, policy)?;
             endpoint.url.clone_from(url);
@@ -67,7 +90,7 @@ impl EndpointPatch {
             endpoint.description.clone_from(description);
         }
         if let Some(uid) = self.uid.given() {
-            endpoint.uid = uid.cloned();
+            endpoint.uid = uid.cloned().map(check_uid::<EndpointId>).transpose()?;
         }
         if let Some(disabled) = self.disabled {
             set_disabled(endpoint, disabled, now);
@@ -83,6 +106,16 @@ impl EndpointPatch {
         }
         if let Some(metadata) = &self.metadata {
             endpoint.metadata.clone_from(metadata);
+        }
+        match &self.secret {
+            Patch::Absent => {}
+            Patch::Null => return Err(invalid("secret", "an endpoint always has a secret")),
+            Patch::Value(text) => {
+                let secret = check_secret("secret", text)?;
+                if secret != endpoint.secrets.current {
+                    endpoint.secrets = Secrets::new(secret);
+                }
+            }
         }
         if let Some(mode) = self.mode {
             endpoint.mode = check_mode(mode)?;

@@ -10,7 +10,10 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::endpoint_in::{CHANNELS_MAX, check_list, check_unique, invalid};
+use super::{
+    endpoint_in::{CHANNELS_MAX, check_list, check_unique, invalid},
+    schema,
+};
 use crate::{
     extract::{plain, read_json, refuse_list},
     problem::Problem,
@@ -30,20 +33,20 @@ const CONTENT_TYPE_MAX: usize = 256;
 #[serde(rename_all = "camelCase")]
 pub struct MessageIn<'a> {
     /// What happened.
-    #[schemars(with = "String", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(max = 256))]
+    #[schemars(with = "schema::Name")]
     pub event_type: EventTypeName,
     /// What is sent, byte for byte: any JSON, usually an object.
     #[serde(borrow)]
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub payload: &'a RawValue,
     /// The user's own id of it: unique in the application while the message is kept.
-    #[schemars(with = "Option<String>", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(min = 1, max = 256))]
+    #[schemars(with = "Option<schema::Uid>")]
     pub event_id: Option<EventId>,
     /// Dimensions of filtering.
-    #[schemars(with = "Option<Vec<String>>", length(min = 1, max = 10))]
+    #[schemars(with = "Option<Vec<schema::Channel>>", length(min = 1, max = 10), extend("uniqueItems" = true))]
     pub channels: Option<Vec<Channel>>,
     /// Labels to find it by.
-    #[schemars(with = "Option<Vec<String>>", length(max = 5))]
+    #[schemars(with = "Option<Vec<schema::Tag>>", length(max = 5), extend("uniqueItems" = true))]
     pub tags: Option<Vec<Tag>>,
     /// Makes this application, if the one in the path is not there.
     #[serde(borrow)]
@@ -84,8 +87,14 @@ impl<'a> MessageIn<'a> {
         serde_json::from_slice(body).or_else(|_| read_json(body))
     }
 
-    /// Checks what is asked; `payload_max` in bytes.
-    pub(crate) fn check(self, now: Timestamp, payload_max: usize) -> Result<NewMessage, Problem> {
+    /// Checks what is asked; `payload_max` in bytes. A request that may be repeated (`is_repeatable`) may come
+    /// again when its `deliverAt` is over: it must be answered as it was.
+    pub(crate) fn check(
+        self,
+        now: Timestamp,
+        payload_max: usize,
+        is_repeatable: bool,
+    ) -> Result<NewMessage, Problem> {
         let (payload, content_type) = match self.transformations_params {
             Some(params) => read_raw(self.payload, params)?,
             None => (kept(self.payload), None),
@@ -102,7 +111,10 @@ impl<'a> MessageIn<'a> {
             channels: check_list("channels", self.channels, CHANNELS_MAX)?.unwrap_or_default(),
             tags,
             event_id: self.event_id,
-            deliver_at: self.deliver_at.map(|text| check_deliver_at(&text, now)).transpose()?,
+            deliver_at: self
+                .deliver_at
+                .map(|text| check_deliver_at(&text, now, is_repeatable))
+                .transpose()?,
             payload_expires_at: check_retention(self.payload_retention_period, self.payload_retention_hours)?
                 .map(|hours| now.after(Duration::from_hours(hours))),
         })
@@ -149,10 +161,10 @@ fn is_content_type(value: &str) -> bool {
         && value.trim() == value
 }
 
-fn check_deliver_at(text: &str, now: Timestamp) -> Result<Timestamp, Problem> {
+fn check_deliver_at(text: &str, now: Timestamp, may_be_over: bool) -> Result<Timestamp, Problem> {
     let at =
         Timestamp::parse(text).ok_or_else(|| invalid("deliverAt", "must be an RFC 3339 date and time"))?;
-    if at < now || at > now.after(DELIVER_AT_MAX) {
+    if (at < now && !may_be_over) || at > now.after(DELIVER_AT_MAX) {
         return Err(invalid("deliverAt", "must be in the future, by at most 24 hours"));
     }
     Ok(at)
@@ -186,7 +198,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_millis(1_795_513_560_000);
 
     fn parse(body: &str) -> Result<NewMessage, Problem> {
-        MessageIn::read(body.as_bytes())?.check(NOW, 1_000)
+        MessageIn::read(body.as_bytes())?.check(NOW, 1_000, false)
     }
 
     #[test]
@@ -277,7 +289,7 @@ mod tests {
         fn the_bytes_of_any_payload_are_kept(value in any_json(), pretty: bool) {
             let text = if pretty { format!("{value:#}") } else { value.to_string() };
             let body = format!(r#"{{ "payload" : {text} , "eventType":"a"}}"#);
-            let message = MessageIn::read(body.as_bytes()).unwrap().check(NOW, usize::MAX).unwrap();
+            let message = MessageIn::read(body.as_bytes()).unwrap().check(NOW, usize::MAX, false).unwrap();
             prop_assert_eq!(&message.payload[..], text.as_bytes());
         }
 

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::json::Object;
+use super::{json::Object, schema};
 
 /// What stands for a payload that was not asked for.
 const LEFT_OUT: &[u8] = b"{}";
@@ -22,8 +22,10 @@ pub struct MessageOut {
     pub id: String,
     /// The user's own id of it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Uid>")]
     pub event_id: Option<String>,
     /// What happened.
+    #[schemars(with = "schema::Name")]
     pub event_type: String,
     /// The payload as it came. `{}` if it was not asked for, `{"expired": true}` if it is erased,
     /// `{"rawPayload": "..."}` if it is text that is no JSON object.
@@ -31,9 +33,11 @@ pub struct MessageOut {
     pub payload: Box<RawValue>,
     /// Dimensions of filtering.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<schema::Channel>>")]
     pub channels: Option<Vec<String>>,
     /// Labels to find it by.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<schema::Tag>>")]
     pub tags: Option<Vec<String>>,
     /// When it was accepted.
     #[schemars(extend("format" = "date-time"))]

@@ -10,4 +10,5 @@ pub(crate) mod example;
 pub(crate) mod json;
 pub mod message_in;
 pub mod message_out;
+pub(crate) mod schema;
 pub mod status;

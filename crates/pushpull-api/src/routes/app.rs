@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     EDIT_TRIES,
     auth::Caller,
-    extract::{Json, Patch, Query},
+    extract::{Json, Patch, Query, given},
     models::{
-        endpoint_in::{check_rate, either, invalid},
-        json,
+        endpoint_in::{check_rate, check_uid, either, invalid},
+        json, schema,
     },
     paging::{self, Ordering},
     path::{AppRef, InApp},
@@ -38,7 +38,7 @@ pub struct ApplicationIn {
     #[schemars(length(min = 1, max = 512))]
     pub name: String,
     /// The user's own name for it, unique in the environment.
-    #[schemars(with = "Option<String>", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(min = 1, max = 256))]
+    #[schemars(with = "Option<schema::Uid>")]
     pub uid: Option<Uid>,
     /// Most deliveries a second to all its endpoints together; `null`: no limit.
     #[schemars(range(min = 1))]
@@ -56,17 +56,21 @@ pub struct ApplicationIn {
 #[derive(Default)]
 pub struct ApplicationPatch {
     /// For people.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "String")]
     pub name: Option<String>,
     /// The user's own name for it; `null` takes it away.
-    #[schemars(with = "Option<String>", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(min = 1, max = 256))]
+    #[schemars(with = "Option<schema::Uid>")]
     pub uid: Patch<Uid>,
     /// Most deliveries a second; `null`: no limit.
-    #[schemars(with = "Option<u16>")]
+    #[schemars(with = "Option<u16>", range(min = 1))]
     pub throttle_rate: Patch<u16>,
     /// The older name of `throttleRate`.
-    #[schemars(with = "Option<u16>")]
+    #[schemars(with = "Option<u16>", range(min = 1))]
     pub rate_limit: Patch<u16>,
     /// Free pairs of text, in place of those it has.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Metadata")]
     pub metadata: Option<Metadata>,
 }
 
@@ -79,7 +83,7 @@ pub struct ApplicationOut {
     pub id: AppId,
     /// The user's own name for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Uid>")]
     pub uid: Option<Uid>,
     /// For people.
     pub name: String,
@@ -120,7 +124,7 @@ impl ApplicationIn {
         let rate_limit = either(("throttleRate", self.throttle_rate), ("rateLimit", self.rate_limit))?;
         Ok(NewApp {
             environment,
-            uid: self.uid,
+            uid: self.uid.map(check_uid::<AppId>).transpose()?,
             name: check_name(self.name)?,
             rate_limit: check_rate(rate_limit)?,
             metadata: self.metadata.unwrap_or_default(),
@@ -134,7 +138,7 @@ impl ApplicationPatch {
             app.name = check_name(name.clone())?;
         }
         if let Some(uid) = self.uid.given() {
-            app.uid = uid.cloned();
+            app.uid = uid.cloned().map(check_uid::<AppId>).transpose()?;
         }
         let rate =
             either(("throttleRate", self.throttle_rate.given()), ("rateLimit", self.rate_limit.given()))?;
@@ -165,6 +169,7 @@ pub struct ListQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Which way the list goes.
+    #[schemars(with = "Option<schema::Ordering>")]
     order: Option<Ordering>,
     /// Leave out applications without an endpoint.
     #[serde(default)]
@@ -172,6 +177,9 @@ pub struct ListQuery {
     /// Leave out applications that have only disabled endpoints.
     #[serde(default)]
     exclude_apps_with_disabled_endpoints: bool,
+    /// Not supported: there are no such endpoints here.
+    #[serde(default)]
+    exclude_apps_with_svix_play_endpoints: bool,
 }
 
 pub(crate) async fn list(
@@ -179,6 +187,12 @@ pub(crate) async fn list(
     caller: Caller,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, Problem> {
+    if query.exclude_apps_with_svix_play_endpoints {
+        return Err(Problem::invalid(
+            &["query", "exclude_apps_with_svix_play_endpoints"],
+            "is not supported",
+        ));
+    }
     let order = query.order.map_or(Order::Ascending, Order::from);
     let page = paging::query::<AppId>(query.limit, query.iterator.as_deref(), order)?;
     let filter = AppListFilter {

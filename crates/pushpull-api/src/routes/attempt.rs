@@ -9,7 +9,8 @@ use axum::{
 };
 use http::{StatusCode, request::Parts};
 use pushpull_domain::{
-    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, Tag,
+    AppSnapshot, AttemptId, Channel, Endpoint, EndpointId, EndpointNo, EventTypeName, MessageId, Seq, Tag,
+    Timestamp,
 };
 use pushpull_store::{
     AttemptFilter, DeliveryStatus, DueDelivery, MessageFilter, Order, Page, PageQuery, StoredAttempt,
@@ -23,15 +24,15 @@ use crate::{
         attempt_out::{AttemptOut, Shown},
         endpoint_message_out,
         endpoint_out::MessageEndpointOut,
-        json, message_out,
+        json, message_out, schema,
         status::{MessageStatus, StatusCodeClass},
     },
     paging,
     path::{self, AtEndpoint, OfMessage, param},
-    problem::Problem,
+    problem::{Impossible, Problem},
     routes::{
         endpoint::cut,
-        endpoint_send::{Empty, query_moment},
+        endpoint_send::{EmptyResponse, query_moment},
         message::yes,
     },
     state::Api,
@@ -50,14 +51,14 @@ pub struct ListQuery {
     /// Only attempts with such an answer.
     status_code_class: Option<StatusCodeClass>,
     /// Only of messages in this channel.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Channel>")]
     channel: Option<Channel>,
     /// Only of messages with this tag.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Tag>")]
     tag: Option<Tag>,
     /// Only of messages of these event types.
     #[serde(default, deserialize_with = "comma_list")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<schema::Name>", extend("uniqueItems" = true))]
     event_types: Vec<EventTypeName>,
     /// Only attempts at this endpoint, by its id or uid (in a list of a message's attempts).
     endpoint_id: Option<String>,
@@ -124,7 +125,10 @@ impl ListQuery {
         show: impl Fn(&T) -> AttemptOut,
     ) -> Response {
         let size = found.items.len() * 512;
-        paging::answer(found, self.iterator.as_deref(), id, size, |out, item| json::write(out, &show(item)))
+        let backwards = self.iterator.as_deref().is_some_and(|text| text.starts_with('-'));
+        let reached = found.reached.map(|n| paging::beyond(backwards, number_of_attempt(n)));
+        let asked = reached.as_deref().or(self.iterator.as_deref());
+        paging::answer(found, asked, id, size, |out, item| json::write(out, &show(item)))
     }
 }
 
@@ -135,8 +139,11 @@ pub(crate) async fn list_by_endpoint(
 ) -> Result<Response, Problem> {
     let page = query.page()?;
     let found = match query.filter(&app)? {
-        Some(filter) => api.store().attempts_at(endpoint.no, filter, page).await?,
-        None => Page { items: Vec::new(), done: true },
+        Some(filter) => {
+            let read = |page| api.store().attempts_at(endpoint.no, filter.clone(), page);
+            paging::read(page, read, number_of_attempt).await?
+        }
+        None => Page { items: Vec::new(), done: true, reached: None },
     };
     Ok(query.answer(
         &found,
@@ -155,10 +162,13 @@ pub(crate) async fn list_by_message(
 ) -> Result<Response, Problem> {
     let page = query.page()?;
     let found = match query.filter(&app)? {
-        Some(filter) => api.store().attempts_for(message.key, filter, page).await?,
-        None => Page { items: Vec::new(), done: true },
+        Some(filter) => {
+            let read = |page| api.store().attempts_for(message.key, filter.clone(), page);
+            paging::visible(page, read, |attempt| attempt.id, |attempt| at_known_endpoint(&app, attempt))
+                .await?
+        }
+        None => Page { items: Vec::new(), done: true, reached: None },
     };
-    let found = at_known_endpoints(&app, found);
     Ok(query.answer(
         &found,
         |(attempt, _)| attempt.id,
@@ -170,6 +180,11 @@ pub(crate) async fn list_by_message(
             )
         },
     ))
+}
+
+/// The place of an attempt in its endpoint's list, whatever else its id says.
+fn number_of_attempt(number: u64) -> AttemptId {
+    AttemptId::of(Timestamp::default(), number, 0)
 }
 
 /// The older path that names both.
@@ -184,12 +199,9 @@ pub(crate) async fn list_by_both(
 }
 
 /// Attempts at endpoints that are deleted are not shown.
-fn at_known_endpoints(app: &AppSnapshot, found: Page<StoredAttempt>) -> Page<(StoredAttempt, EndpointId)> {
-    let items = found.items.into_iter().filter_map(|attempt| {
-        let id = by_no(app, attempt.delivery.endpoint)?.id;
-        Some((attempt, id))
-    });
-    Page { items: items.collect(), done: found.done }
+fn at_known_endpoint(app: &AppSnapshot, attempt: StoredAttempt) -> Option<(StoredAttempt, EndpointId)> {
+    let id = by_no(app, attempt.delivery.endpoint)?.id;
+    Some((attempt, id))
 }
 
 fn by_no(app: &AppSnapshot, no: EndpointNo) -> Option<&Arc<Endpoint>> {
@@ -205,16 +217,16 @@ pub struct MessagesQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Only messages in this channel.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Channel>")]
     channel: Option<Channel>,
     /// Only messages with this tag.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Tag>")]
     tag: Option<Tag>,
     /// Only messages that stand so with the endpoint.
     status: Option<MessageStatus>,
     /// Only messages of these event types.
     #[serde(default, deserialize_with = "comma_list")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<schema::Name>", extend("uniqueItems" = true))]
     event_types: Vec<EventTypeName>,
     /// Only messages made before this moment.
     #[schemars(extend("format" = "date-time"))]
@@ -257,7 +269,14 @@ pub(crate) async fn list_messages(
         tag: query.tag,
     };
     let status = query.status.map(MessageStatus::of_deliveries);
-    let found = api.store().endpoint_deliveries(endpoint.no, status, filter, page).await?;
+    let backwards = page.backwards;
+    let read = |page| api.store().endpoint_deliveries(endpoint.no, status, filter.clone(), page);
+    let found = paging::read(page, read, Seq).await?;
+    let reached = match found.reached.filter(|_| found.items.is_empty()) {
+        Some(seq) => message_at(&api, endpoint.no, Seq(seq)).await?.map(|id| paging::beyond(backwards, id)),
+        None => None,
+    };
+    let asked = reached.as_deref().or(asked);
     let size = found.items.iter().map(|d| message_out::size_hint(&d.message, query.with_content)).sum();
     Ok(paging::answer(
         &found,
@@ -268,6 +287,14 @@ pub(crate) async fn list_messages(
             endpoint_message_out::write(out, owed, query.with_content, query.expanded_statuses);
         },
     ))
+}
+
+/// The message of an endpoint's delivery.
+async fn message_at(api: &Api, endpoint: EndpointNo, seq: Seq) -> Result<Option<MessageId>, Problem> {
+    let beyond = Some(Seq(seq.0.saturating_sub(1)));
+    let page = PageQuery { beyond, backwards: false, order: Order::Ascending, limit: 1 };
+    let found = api.store().endpoint_deliveries(endpoint, None, MessageFilter::default(), page).await?;
+    Ok(found.items.first().map(|owed| owed.message.id))
 }
 
 /// What a list of a message's endpoints shows.
@@ -329,7 +356,16 @@ impl FromRequestParts<Api> for TheAttempt {
     }
 }
 
-pub(crate) async fn get(found: TheAttempt) -> Answer<AttemptOut> {
+/// How an attempt is shown.
+#[derive(Debug, Deserialize, JsonSchema)]
+pub struct ShowQuery {
+    /// Whether `Canceled` (4) is shown as such. No attempt is.
+    #[serde(default)]
+    #[expect(dead_code, reason = "taken, and no attempt is ever canceled")]
+    expanded_statuses: bool,
+}
+
+pub(crate) async fn get(found: TheAttempt, Query(_): Query<ShowQuery>) -> Answer<AttemptOut> {
     let message = &found.of.message;
     let shown = Shown { endpoint: found.endpoint, message, with_content: true, with_message: false };
     Answer(AttemptOut::new(&found.attempt, shown))
@@ -346,16 +382,10 @@ pub(crate) async fn resend(
     AtEndpoint { endpoint, .. }: AtEndpoint,
 ) -> Result<Response, Problem> {
     if !endpoint.is_enabled() {
-        return Err(Problem::Impossible {
-            code: "endpoint_disabled",
-            detail: "the endpoint is disabled; enable it first",
-        });
+        return Err(Problem::Impossible(Impossible::EndpointDisabled));
     }
     if !api.store().resend(message.key, endpoint.no).await? {
-        return Err(Problem::Impossible {
-            code: "payload_expired",
-            detail: "the message's payload is not kept any more",
-        });
+        return Err(Problem::Impossible(Impossible::PayloadExpired));
     }
-    Ok((StatusCode::ACCEPTED, Answer(Empty::new())).into_response())
+    Ok((StatusCode::ACCEPTED, Answer(EmptyResponse {})).into_response())
 }

@@ -15,9 +15,9 @@ use serde_json::value::RawValue;
 use crate::{
     auth::Caller,
     extract::Json,
-    models::endpoint_in::invalid,
+    models::{endpoint_in::invalid, schema},
     path::AppRef,
-    problem::Problem,
+    problem::{Impossible, Problem},
     routes::app::{self, ApplicationIn},
     state::Api,
 };
@@ -36,7 +36,7 @@ pub struct AppPortalAccessIn {
     /// Makes this application, if the one in the path is not there.
     pub application: Option<ApplicationIn>,
     /// How long the key is valid, in seconds: an hour to 7 days.
-    #[schemars(range(min = 3600, max = 604_800))]
+    #[schemars(range(min = 3600, max = 604_800), extend("default" = 604_800))]
     pub expiry: Option<u64>,
     /// Not supported yet: a portal's key allows everything of its application.
     pub read_only: Option<bool>,
@@ -44,10 +44,10 @@ pub struct AppPortalAccessIn {
     #[schemars(with = "Option<Vec<String>>")]
     pub capabilities: Option<Box<RawValue>>,
     /// Not supported yet.
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1, max = 25))]
     pub feature_flags: Option<Box<RawValue>>,
     /// Not supported yet.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", length(min = 1, max = 64))]
     pub session_id: Option<Box<RawValue>>,
 }
 
@@ -122,10 +122,7 @@ pub(crate) async fn dashboard_access(
 /// Ends the key that the request shows.
 pub(crate) async fn logout(State(api): State<Api>, caller: Caller) -> Result<StatusCode, Problem> {
     let (Some(key), Scope::App { .. }) = (caller.key, &caller.scope) else {
-        return Err(Problem::Impossible {
-            code: "not_a_portal_key",
-            detail: "only a key that app-portal-access gave can be ended so; use `pushpull key revoke`",
-        });
+        return Err(Problem::Impossible(Impossible::NotAPortalKey));
     };
     api.store().revoke_key(caller.environment, key).await?;
     api.keyring.forget_all();

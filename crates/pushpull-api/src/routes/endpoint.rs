@@ -16,10 +16,12 @@ use serde::Deserialize;
 use crate::{
     EDIT_TRIES,
     extract::{Json, Query},
-    models::{endpoint_in::EndpointIn, endpoint_out::EndpointOut, endpoint_patch::EndpointPatch, json},
+    models::{
+        endpoint_in::EndpointIn, endpoint_out::EndpointOut, endpoint_patch::EndpointPatch, json, schema,
+    },
     paging::{self, Ordering},
     path::{self, AtEndpoint, EndpointRef, InApp},
-    problem::Problem,
+    problem::{Conflict, Problem},
     state::Api,
 };
 
@@ -32,6 +34,7 @@ pub struct ListQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Which way the list goes.
+    #[schemars(with = "Option<schema::Ordering>")]
     order: Option<Ordering>,
 }
 
@@ -66,7 +69,7 @@ pub(crate) fn cut(app: &AppSnapshot, page: &pushpull_store::PageQuery<EndpointId
     if page.backwards {
         items.reverse();
     }
-    Page { items, done }
+    Page { items, done, reached: None }
 }
 
 pub(crate) async fn create(
@@ -82,10 +85,7 @@ pub(crate) async fn create(
 
 fn refused_new(error: WriteError) -> Problem {
     match error {
-        WriteError::Stale => Problem::Conflict {
-            code: "too_many_endpoints",
-            detail: "the application has as many endpoints as it may have; delete one first".into(),
-        },
+        WriteError::Stale => Problem::Conflict(Conflict::TooManyEndpoints),
         other => Problem::refused("endpoint", other),
     }
 }

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use axum::{Json as Answer, extract::State};
-use http::StatusCode;
-use pushpull_domain::signature::Secret;
+use pushpull_domain::{Endpoint, signature::Secret};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     extract::Json,
-    models::endpoint_in::{check_secret, invalid},
+    models::{
+        endpoint_in::{check_secret, invalid},
+        schema,
+    },
     path::AtEndpoint,
     problem::Problem,
     routes::endpoint,
@@ -34,21 +36,27 @@ pub struct EndpointSecretOut {
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointSecretRotateIn {
     /// The new secret; absent: one is made, of the kind that there is.
+    #[schemars(with = "Option<schema::Secret>")]
     pub key: Option<String>,
     /// How long the old one signs along, in seconds.
-    #[schemars(range(max = 604_800))]
+    #[schemars(range(max = 604_800), extend("default" = 86_400))]
     pub grace_period_seconds: Option<u32>,
 }
 
 pub(crate) async fn get(AtEndpoint { endpoint, .. }: AtEndpoint) -> Answer<EndpointSecretOut> {
+    shown(&endpoint)
+}
+
+fn shown(endpoint: &Endpoint) -> Answer<EndpointSecretOut> {
     Answer(EndpointSecretOut { key: endpoint.secrets.current.to_verifier_text() })
 }
 
+/// Answers with what is in place now, as the SDKs from 2.9 read it; those before read nothing.
 pub(crate) async fn rotate(
     State(api): State<Api>,
     AtEndpoint { app, endpoint }: AtEndpoint,
     Json(given): Json<EndpointSecretRotateIn>,
-) -> Result<StatusCode, Problem> {
+) -> Result<Answer<EndpointSecretOut>, Problem> {
     let grace = given.grace_period_seconds.unwrap_or(GRACE_DEFAULT);
     if grace > GRACE_MAX {
         return Err(invalid("gracePeriodSeconds", format!("must be at most {GRACE_MAX}")));
@@ -59,10 +67,9 @@ pub(crate) async fn rotate(
     };
     let now = api.now();
     let old_until = now.after(Duration::from_secs(grace.into()));
-    endpoint::edit(&api, app.app.no, endpoint.id, |endpoint| {
+    let written = endpoint::edit(&api, app.app.no, endpoint.id, |endpoint| {
         endpoint.secrets.rotate(new.clone(), old_until, now);
         Ok(())
-    })
-    .await?;
-    Ok(StatusCode::NO_CONTENT)
+    });
+    Ok(shown(&*written.await?))
 }

@@ -1,6 +1,6 @@
 //! What an endpoint is sent by hand, and how its deliveries stand: example, recover, stats.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use axum::{
     Json as Answer,
@@ -13,6 +13,7 @@ use pushpull_domain::{EventTypeName, NewMessage, TaskId, Timestamp, chance};
 use pushpull_store::Recovery;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::{
     auth::Caller,
@@ -20,10 +21,11 @@ use crate::{
     models::{
         endpoint_in::invalid,
         example::{self, NoExample},
+        schema,
     },
     path::AtEndpoint,
     problem::Problem,
-    routes::message,
+    routes::{event_type::is_seen_by, message},
     state::Api,
 };
 
@@ -35,11 +37,14 @@ const STATS_DEFAULT: Duration = Duration::from_hours(24 * 28);
 #[serde(rename_all = "camelCase")]
 pub struct EventExampleIn {
     /// The event type whose example it is.
-    #[schemars(with = "String", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(max = 256))]
+    #[schemars(with = "schema::Name")]
     pub event_type: EventTypeName,
     /// Which of the schema's examples.
     #[serde(default)]
     pub example_index: usize,
+    /// Sent in place of the example.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub payload: Option<Box<RawValue>>,
 }
 
 pub(crate) async fn send_example(
@@ -48,7 +53,13 @@ pub(crate) async fn send_example(
     AtEndpoint { app, endpoint }: AtEndpoint,
     Json(given): Json<EventExampleIn>,
 ) -> Result<Response, Problem> {
-    let payload = example(&api, caller, &given).await?;
+    let payload = match &given.payload {
+        Some(payload) if payload.get().len() > api.payload_max => {
+            return Err(Problem::too_large(api.payload_max));
+        }
+        Some(payload) => Bytes::copy_from_slice(payload.get().as_bytes()),
+        None => example(&api, caller, &given).await?,
+    };
     let message = NewMessage {
         event_type: given.event_type,
         payload,
@@ -69,6 +80,7 @@ async fn example(api: &Api, caller: Caller, given: &EventExampleIn) -> Result<By
         return Ok(Bytes::from_static(example::PING_PAYLOAD.as_bytes()));
     }
     let found = api.store().event_type(caller.environment, given.event_type.clone()).await?;
+    let found = found.filter(|event_type| is_seen_by(&caller, event_type));
     let event_type = found.ok_or(Problem::NotFound("event type"))?;
     let schemas = event_type.schemas.as_deref();
     match schemas.map_or(Err(NoExample::None), |schemas| example::find(schemas, given.example_index)) {
@@ -96,8 +108,10 @@ pub struct RecoverOut {
     #[schemars(with = "String", regex(pattern = "^qtask_[A-Za-z0-9]{27}$"))]
     pub id: TaskId,
     /// How it stands: it has just begun.
+    #[schemars(extend("enum" = ["running"]))]
     pub status: &'static str,
     /// What it does.
+    #[schemars(extend("enum" = ["endpoint.recover"]))]
     pub task: &'static str,
     /// When it was last worked on.
     #[schemars(extend("format" = "date-time"))]
@@ -179,4 +193,5 @@ pub(crate) fn query_moment(field: &str, text: &str) -> Result<Timestamp, Problem
 }
 
 /// An answer that says nothing but that it was taken.
-pub(crate) type Empty = BTreeMap<String, String>;
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct EmptyResponse {}

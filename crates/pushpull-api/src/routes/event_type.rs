@@ -1,12 +1,14 @@
 //! Event types.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use axum::{
     Json as Answer,
     extract::{FromRequestParts, State},
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, request::Parts};
-use pushpull_domain::{EventType, EventTypeName, FeatureFlag, RetrySchedule, Timestamp};
+use pushpull_domain::{EventType, EventTypeName, FeatureFlag, RetrySchedule, Timestamp, key::Scope};
 use pushpull_store::{Order, WriteError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,10 +17,10 @@ use serde_json::value::RawValue;
 use crate::{
     EDIT_TRIES,
     auth::Caller,
-    extract::{Json, Patch, Query},
+    extract::{Json, Patch, Query, given},
     models::{
-        endpoint_in::{check_list, invalid},
-        json,
+        endpoint_in::{check_list, either, invalid},
+        json, schema,
     },
     paging::{self, Ordering},
     path::param,
@@ -35,11 +37,59 @@ const NONE: Problem = Problem::NotFound("event type");
 #[serde(rename_all = "camelCase")]
 pub struct EventTypeIn {
     /// Its name, unique in the environment.
-    #[schemars(with = "String", regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(max = 256))]
+    #[schemars(with = "schema::Name")]
     pub name: EventTypeName,
-    /// What else is said of it.
-    #[serde(flatten)]
-    pub rest: EventTypeUpsertIn,
+    // Said once more, not flattened: a fault in a flattened field has no place, and its JSON no bytes.
+    /// For people.
+    pub description: String,
+    /// Hidden from lists.
+    #[serde(default)]
+    pub archived: bool,
+    /// Still sent, but not to be built upon.
+    #[serde(default)]
+    pub deprecated: bool,
+    /// JSON Schemas by version.
+    #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
+    pub schemas: Option<Box<RawValue>>,
+    /// The group it is listed under.
+    #[schemars(with = "Option<schema::Name>")]
+    pub group_name: Option<String>,
+    /// Only portals with one of these features see it; none has one yet.
+    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
+    pub feature_flags: Option<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<schema::Name>")]
+    pub feature_flag: Option<FeatureFlag>,
+    /// Its own waits between attempts, in seconds; absent: the server's.
+    #[schemars(with = "Option<Vec<f64>>")]
+    pub retry_schedule: Option<RetrySchedule>,
+}
+
+impl EventTypeIn {
+    fn split(self) -> (EventTypeName, EventTypeUpsertIn) {
+        let Self {
+            name,
+            description,
+            archived,
+            deprecated,
+            schemas,
+            group_name,
+            feature_flags,
+            feature_flag,
+            retry_schedule,
+        } = self;
+        let rest = EventTypeUpsertIn {
+            description,
+            archived,
+            deprecated,
+            schemas,
+            group_name,
+            feature_flags,
+            feature_flag,
+            retry_schedule,
+        };
+        (name, rest)
+    }
 }
 
 /// What is said of an event type.
@@ -56,13 +106,16 @@ pub struct EventTypeUpsertIn {
     pub deprecated: bool,
     /// JSON Schemas by version.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    pub schemas: Option<serde_json::Map<String, serde_json::Value>>,
+    pub schemas: Option<Box<RawValue>>,
     /// The group it is listed under.
-    #[schemars(regex(pattern = r"^[a-zA-Z0-9\-_.]+$"), length(max = 256))]
+    #[schemars(with = "Option<schema::Name>")]
     pub group_name: Option<String>,
-    /// Only applications with one of these features see it.
-    #[schemars(with = "Option<Vec<String>>", length(min = 1))]
+    /// Only portals with one of these features see it; none has one yet.
+    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub feature_flags: Option<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<String>")]
+    pub feature_flag: Option<FeatureFlag>,
     /// Its own waits between attempts, in seconds; absent: the server's.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
@@ -73,20 +126,29 @@ pub struct EventTypeUpsertIn {
 #[serde(rename_all = "camelCase", default)]
 pub struct EventTypePatch {
     /// For people.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "String")]
     pub description: Option<String>,
     /// Hidden from lists.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "bool")]
     pub archived: Option<bool>,
     /// Still sent, but not to be built upon.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "bool")]
     pub deprecated: Option<bool>,
     /// JSON Schemas by version.
     #[schemars(with = "Option<serde_json::Map<String, serde_json::Value>>")]
-    pub schemas: Patch<serde_json::Map<String, serde_json::Value>>,
+    pub schemas: Patch<Box<RawValue>>,
     /// The group it is listed under.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Name>")]
     pub group_name: Patch<String>,
-    /// Only applications with one of these features see it.
-    #[schemars(with = "Option<Vec<String>>")]
+    /// Only portals with one of these features see it; none has one yet.
+    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub feature_flags: Patch<Vec<FeatureFlag>>,
+    /// One such feature, as SDKs of 1.x can give it.
+    #[schemars(with = "Option<String>")]
+    pub feature_flag: Patch<FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Patch<RetrySchedule>,
@@ -97,7 +159,7 @@ pub struct EventTypePatch {
 #[serde(rename_all = "camelCase")]
 pub struct EventTypeOut<'a> {
     /// Its name.
-    #[schemars(with = "String")]
+    #[schemars(with = "schema::Name")]
     pub name: &'a EventTypeName,
     /// For people.
     pub description: &'a str,
@@ -111,11 +173,16 @@ pub struct EventTypeOut<'a> {
     pub schemas: Option<&'a RawValue>,
     /// The group it is listed under.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Name>")]
     pub group_name: Option<&'a str>,
-    /// Only applications with one of these features see it.
+    /// Only portals with one of these features see it; none has one yet.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<Vec<String>>")]
+    #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub feature_flags: Option<&'a [FeatureFlag]>,
+    /// That feature, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub feature_flag: Option<&'a FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<f64>>")]
@@ -138,6 +205,10 @@ impl<'a> EventTypeOut<'a> {
             schemas: event_type.schemas.as_deref().filter(|_| with_content),
             group_name: event_type.group_name.as_deref(),
             feature_flags: event_type.feature_flags.as_deref(),
+            feature_flag: match event_type.feature_flags.as_deref() {
+                Some([flag]) => Some(flag),
+                _ => None,
+            },
             retry_schedule: event_type.retry_schedule.as_ref(),
             created_at: event_type.created_at.to_string(),
             updated_at: event_type.updated_at.to_string(),
@@ -151,14 +222,16 @@ impl EventTypeUpsertIn {
         environment: pushpull_domain::EnvironmentNo,
         name: EventTypeName,
     ) -> Result<EventType, Problem> {
+        let one = self.feature_flag.map(|flag| vec![flag]);
+        let feature_flags = either(("featureFlags", self.feature_flags), ("featureFlag", one))?;
         Ok(EventType {
             environment,
             name,
             description: self.description,
             archived: self.archived,
             deprecated: self.deprecated,
-            schemas: self.schemas.map(|schemas| check_schemas(&schemas)).transpose()?,
-            feature_flags: check_list("featureFlags", self.feature_flags, FEATURE_FLAGS_MAX)?,
+            schemas: self.schemas.map(check_schemas).transpose()?,
+            feature_flags: check_list("featureFlags", feature_flags, FEATURE_FLAGS_MAX)?,
             group_name: self.group_name.map(check_group).transpose()?,
             retry_schedule: self.retry_schedule,
             created_at: Timestamp::default(),
@@ -175,13 +248,15 @@ impl EventTypePatch {
         event_type.archived = self.archived.unwrap_or(event_type.archived);
         event_type.deprecated = self.deprecated.unwrap_or(event_type.deprecated);
         if let Some(schemas) = self.schemas.given() {
-            event_type.schemas = schemas.map(check_schemas).transpose()?;
+            event_type.schemas = schemas.cloned().map(check_schemas).transpose()?;
         }
         if let Some(group) = self.group_name.given() {
             event_type.group_name = group.cloned().map(check_group).transpose()?;
         }
-        if let Some(flags) = self.feature_flags.given() {
-            event_type.feature_flags = check_list("featureFlags", flags.cloned(), FEATURE_FLAGS_MAX)?;
+        let flags = self.feature_flags.given().map(Option::<&_>::cloned);
+        let one = self.feature_flag.given().map(|flag| flag.map(|flag| vec![flag.clone()]));
+        if let Some(flags) = either(("featureFlags", flags), ("featureFlag", one))? {
+            event_type.feature_flags = check_list("featureFlags", flags, FEATURE_FLAGS_MAX)?;
         }
         if let Some(schedule) = self.retry_schedule.given() {
             event_type.retry_schedule = schedule.cloned();
@@ -190,13 +265,26 @@ impl EventTypePatch {
     }
 }
 
-fn check_schemas(schemas: &serde_json::Map<String, serde_json::Value>) -> Result<Box<RawValue>, Problem> {
-    serde_json::value::to_raw_value(schemas).map_err(|error| invalid("schemas", error))
+/// An object with a schema for each version; kept as it came.
+fn check_schemas(schemas: Box<RawValue>) -> Result<Box<RawValue>, Problem> {
+    match serde_json::from_str::<BTreeMap<Cow<'_, str>, BTreeMap<Cow<'_, str>, serde::de::IgnoredAny>>>(
+        schemas.get(),
+    ) {
+        Ok(_) => Ok(schemas),
+        Err(_) => {
+            Err(invalid("schemas", "must be an object that has a JSON Schema, an object, for each version"))
+        }
+    }
 }
 
 fn check_group(name: String) -> Result<String, Problem> {
     EventTypeName::new(&name).map_err(|error| invalid("groupName", error))?;
     Ok(name)
+}
+
+/// Event types behind a feature are hidden from portals: no portal's key has a feature yet.
+pub(crate) fn is_seen_by(caller: &Caller, event_type: &EventType) -> bool {
+    event_type.feature_flags.is_none() || !matches!(caller.scope, Scope::App { .. })
 }
 
 /// What the path calls the event type.
@@ -220,6 +308,7 @@ pub struct ListQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Which way the list goes, by name.
+    #[schemars(with = "Option<schema::Ordering>")]
     order: Option<Ordering>,
     /// Whether archived ones are shown too.
     #[serde(default)]
@@ -237,7 +326,11 @@ pub(crate) async fn list(
     let order = query.order.map_or(Order::Ascending, Order::from);
     let asked = query.iterator.as_deref();
     let page = paging::query::<EventTypeName>(query.limit, asked, order)?;
-    let found = api.store().event_types(caller.environment, query.include_archived, page).await?;
+    let read = |page| api.store().event_types(caller.environment, query.include_archived, page);
+    let key = |event_type: &EventType| event_type.name.clone();
+    let found =
+        paging::visible(page, read, key, |event_type| Some(event_type).filter(|e| is_seen_by(&caller, e)));
+    let found = found.await?;
     Ok(paging::answer(
         &found,
         asked,
@@ -254,7 +347,8 @@ pub(crate) async fn create(
     caller: Caller,
     Json(given): Json<EventTypeIn>,
 ) -> Result<Response, Problem> {
-    let new = given.rest.check(caller.environment, given.name)?;
+    let (name, given) = given.split();
+    let new = given.check(caller.environment, name)?;
     match api.store().create_event_type(new.clone()).await {
         Ok(made) => Ok(shown(StatusCode::CREATED, &made)),
         // One that was archived comes back as it is described now.
@@ -282,7 +376,8 @@ pub(crate) async fn get(
     caller: Caller,
     Named(name): Named,
 ) -> Result<Response, Problem> {
-    let found = api.store().event_type(caller.environment, name).await?.ok_or(NONE)?;
+    let found = api.store().event_type(caller.environment, name).await?;
+    let found = found.filter(|event_type| is_seen_by(&caller, event_type)).ok_or(NONE)?;
     Ok(shown(StatusCode::OK, &found))
 }
 

@@ -8,7 +8,7 @@ use axum::{
     response::Response,
 };
 use http::StatusCode;
-use pushpull_domain::{Channel, EventTypeName, Message, MessageId, Tag};
+use pushpull_domain::{Channel, EventTypeName, Message, MessageId, Tag, Timestamp};
 use pushpull_store::{Idempotency, MessageFilter, Order, PageQuery, Published};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -17,10 +17,10 @@ use crate::{
     auth::{Caller, Need},
     extract::{Query, comma_list, read_body, read_json, read_query},
     idempotency,
-    models::{message_in::MessageIn, message_out},
+    models::{message_in::MessageIn, message_out, schema},
     paging,
     path::{AppRef, InApp, OfMessage},
-    problem::Problem,
+    problem::{Conflict, Problem},
     routes::{app, endpoint_send::query_moment},
     state::Api,
 };
@@ -66,7 +66,7 @@ pub(crate) async fn create(
             app::get_or_create(&api, caller.environment, &name, application).await?
         }
     };
-    let message = given.check(api.now(), api.payload_max)?;
+    let message = given.check(api.now(), api.payload_max, key.is_some())?;
     let idempotency = key.map(|key| Idempotency { key: key.into(), request_hash: idempotency::hash(&body) });
     accepted(api.log.publish(&app, message, idempotency).await?, with_content)
 }
@@ -91,10 +91,7 @@ pub(crate) fn accepted(published: Published, with_content: bool) -> Result<Respo
             Ok(response)
         }
         Published::KeyReused => Err(idempotency::key_reused()),
-        Published::EventIdTaken => Err(Problem::Conflict {
-            code: "event_id_taken",
-            detail: "there is another message with this eventId".into(),
-        }),
+        Published::EventIdTaken => Err(Problem::Conflict(Conflict::EventIdTaken)),
         Published::AppGone => Err(Problem::NotFound("application")),
     }
 }
@@ -118,14 +115,14 @@ pub struct ListQuery {
     /// Where the page begins: the `iterator` of the page before.
     iterator: Option<String>,
     /// Only those in this channel.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Channel>")]
     channel: Option<Channel>,
     /// Only those with this tag.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Tag>")]
     tag: Option<Tag>,
     /// Only those of these event types.
     #[serde(default, deserialize_with = "comma_list")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(with = "Vec<schema::Name>", extend("uniqueItems" = true))]
     event_types: Vec<EventTypeName>,
     /// Only those made before this moment.
     #[schemars(extend("format" = "date-time"))]
@@ -158,7 +155,11 @@ pub(crate) async fn list(
         before: query.before.map(|text| query_moment("before", &text)).transpose()?,
         after: query.after.map(|text| query_moment("after", &text)).transpose()?,
     };
-    let found = api.store().messages(app.app.no, filter, page).await?;
+    let backwards = page.backwards;
+    let read = |page| api.store().messages(app.app.no, filter.clone(), page);
+    let found = paging::read(page, read, pushpull_domain::Position).await?;
+    let reached = found.reached.map(|n| paging::beyond(backwards, MessageId::of(Timestamp::default(), n, 0)));
+    let asked = reached.as_deref().or(asked);
     let size = found.items.iter().map(|message| message_out::size_hint(message, query.with_content)).sum();
     Ok(paging::answer(
         &found,

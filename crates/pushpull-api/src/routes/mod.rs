@@ -81,7 +81,7 @@ fn endpoints() -> Vec<Route> {
             .says("Shows what the receiver verifies with").takes(Need::Configure).gives::<endpoint_secret::EndpointSecretOut>(200),
         post(at(ENDPOINT, "/secret/rotate"), "v1.endpoint.rotate-secret", endpoint_secret::rotate)
             .says("Puts a new secret in place; the old one signs along for a while").takes(Need::Configure)
-            .body::<endpoint_secret::EndpointSecretRotateIn>().gives_nothing(204),
+            .body::<endpoint_secret::EndpointSecretRotateIn>().gives::<endpoint_secret::EndpointSecretOut>(200),
         get(at(ENDPOINT, "/headers"), "v1.endpoint.get-headers", endpoint_headers::get)
             .says("Shows custom headers").takes(Need::Read).gives::<endpoint_headers::EndpointHeadersOut>(200),
         put(at(ENDPOINT, "/headers"), "v1.endpoint.set-headers", endpoint_headers::set)
@@ -131,11 +131,11 @@ fn attempts() -> Vec<Route> {
             .says("Lists the attempts made for a message, newest first").takes(Need::Read)
             .query::<attempt::ListQuery>().gives::<ListOut<AttemptOut>>(200),
         get(at(MESSAGE, "/attempt/{attempt_id}"), "v1.message-attempt.get", attempt::get)
-            .says("Shows an attempt").takes(Need::Read).gives::<AttemptOut>(200),
+            .says("Shows an attempt").takes(Need::Read).query::<attempt::ShowQuery>().gives::<AttemptOut>(200),
         delete(at(MESSAGE, "/attempt/{attempt_id}/content"), "v1.message-attempt.expunge-content", attempt::expunge)
             .says("Erases what was answered").takes(Need::Configure).gives_nothing(204),
         post(at(MESSAGE, "/endpoint/{endpoint_id}/resend"), "v1.message-attempt.resend", attempt::resend)
-            .says("Sends a message to an endpoint again").takes(Need::Configure).gives::<endpoint_send::Empty>(202),
+            .says("Sends a message to an endpoint again").takes(Need::Configure).gives::<endpoint_send::EmptyResponse>(202),
         get(at(MESSAGE, "/attempt"), "v1.message-attempt.list-by-msg-deprecated", attempt::list_by_message).deprecated()
             .says("The older path of /attempt/msg/{msg_id}").takes(Need::Read).query::<attempt::ListQuery>().gives::<ListOut<AttemptOut>>(200),
         get(at(MESSAGE, "/endpoint/{endpoint_id}/attempt"), "v1.message-attempt.list-by-endpoint-deprecated", attempt::list_by_both).deprecated()

@@ -76,7 +76,7 @@ async fn origins_do_not_share_connections() {
 #[tokio::test]
 async fn the_oldest_connection_leaves_a_full_origin() {
     let (pool, a) = (Pool::new(), origin("a"));
-    (0..100).for_each(|n| pool.park(&a, n));
+    (0..IDLE_PER_ORIGIN_MAX as u32 + 36).for_each(|n| pool.park(&a, n));
     assert_eq!(pool.idle(), IDLE_PER_ORIGIN_MAX);
     let mut last = None;
     while let Some(link) = reuse(&pool, &a).await {

@@ -5,7 +5,7 @@ use pushpull_store::{Retention, Trimmed};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Budget, LOOKED_MAX, Progress, ROWS_MAX, last_key, log};
-use crate::{catalog::collect, codec, fault::Fault, messages::cancel, rows, tx::Tx};
+use crate::{codec, fault::Fault, list::collect, messages::cancel, rows, tx::Tx};
 
 /// Deliveries of a deleted endpoint that are looked at in one step once nothing is due any more.
 const ENDING_LOOKED_MAX: usize = 10_000;

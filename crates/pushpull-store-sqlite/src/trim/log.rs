@@ -7,7 +7,7 @@ use pushpull_store::{Retention, Trimmed};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Budget, LOOKED_MAX, Progress, last_key};
-use crate::{catalog::collect, codec, fault::Fault, messages::expunge, rows, tx::Tx};
+use crate::{codec, fault::Fault, list::collect, messages::expunge, rows, tx::Tx};
 
 /// Payloads with a time of their own.
 pub(super) fn expired_payloads(

@@ -229,5 +229,5 @@ pub async fn outcomes_are_written_in_the_order_given(maker: &impl Maker) {
             of_message(&world, message).await.iter().map(|a| a.attempt.outcome.status()).collect();
         assert_eq!(statuses, [Some(500), Some(500), Some(200)]);
     }
-    world.owes(0).await;
+    world.owes_pushed(0).await;
 }

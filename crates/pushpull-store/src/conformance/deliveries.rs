@@ -113,8 +113,8 @@ pub async fn a_delivery_stands_as_it_was_settled(maker: &impl Maker) {
         DeliveryState::Owed { due_at: None, trigger: Trigger::Manual },
     ];
     for (message, state) in sent.iter().zip(states) {
-        let status = if state == DeliveryState::Delivered { 204 } else { 500 };
-        world.settle(world.delivery(message).await, answer(status), state).await;
+        let code = if state == DeliveryState::Delivered { 204 } else { 500 };
+        world.settle(world.delivery(message).await, answer(code), state).await;
     }
     let world = world.reopen(maker).await;
     for (message, state) in sent.iter().zip(states) {
@@ -138,7 +138,7 @@ pub async fn a_delivery_is_settled_without_an_attempt(maker: &impl Maker) {
         [gone, delivery].map(|delivery| Settlement { delivery, attempt: None }).into_iter().collect();
     world.store.settle(settlements).await.unwrap();
     assert_eq!(world.delivery(&sent).await, delivery);
-    world.owes(1).await;
+    world.owes_pushed(1).await;
 }
 
 /// What was cancelled while an attempt was under way stays cancelled, unless the attempt succeeded.
@@ -159,7 +159,7 @@ pub async fn only_success_undoes_a_cancellation(maker: &impl Maker) {
         assert_eq!(world.delivery(message).await.state, expected);
     }
     assert_eq!(world.store.owed_endpoints().await.unwrap(), []);
-    world.owes(0).await;
+    world.owes_pushed(0).await;
 }
 
 /// By hand a message goes again to an endpoint that had it, its schedule begun anew, and to one that had not.
@@ -237,14 +237,13 @@ pub async fn deliveries_are_listed_in_pages(maker: &impl Maker) {
         };
         check_pages(&expected, |item: &DueDelivery| item.delivery.key.seq, read).await;
     };
-    use DeliveryStatus as Status;
     check(None, all(), &|_| true).await;
     for (status, rest) in [
-        (Status::Success, 0),
-        (Status::Fail, 1),
-        (Status::Sending, 2),
-        (Status::Cancelled, 3),
-        (Status::Pending, 4),
+        (DeliveryStatus::Success, 0),
+        (DeliveryStatus::Fail, 1),
+        (DeliveryStatus::Sending, 2),
+        (DeliveryStatus::Cancelled, 3),
+        (DeliveryStatus::Pending, 4),
     ] {
         check(Some(status), all(), &|n| n % 5 == rest).await;
     }
@@ -253,9 +252,9 @@ pub async fn deliveries_are_listed_in_pages(maker: &impl Maker) {
     check(None, MessageFilter { channel: Some("x".parse().unwrap()), ..all() }, &|n| n < 5).await;
     check(None, MessageFilter { tag: Some("t".parse().unwrap()), ..all() }, &|n| n == 7).await;
     let (after, before) = (Some(sent[1].created_at), Some(sent[6].created_at));
-    check(None, MessageFilter { after, before, ..all() }, &|n| n > 1 && n < 6).await;
+    check(None, MessageFilter { before, after, ..all() }, &|n| n > 1 && n < 6).await;
     let both = MessageFilter { event_types: types, after, ..all() };
-    check(Some(Status::Success), both, &|n| n == 5).await;
+    check(Some(DeliveryStatus::Success), both, &|n| n == 5).await;
 
     let expected = DeliveryCounts { success: 2, pending: 2, sending: 2, fail: 2, cancelled: 2 };
     let counts = async |since, until| world.store.delivery_counts(endpoint.no, since, until).await.unwrap();

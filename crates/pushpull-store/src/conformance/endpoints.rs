@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use pushpull_domain::{
-    Endpoint, EndpointState, Filter, Health, Mode, SeededChance,
+    Endpoint, EndpointState, Filter, Health, Mode, SeededChance, Seq,
     endpoint::{CustomHeader, DisabledReason},
     signature::{Secret, SignatureType},
 };
@@ -19,7 +19,7 @@ pub async fn an_endpoint_reads_back_what_was_written(maker: &impl Maker) {
     let written = world
         .endpoint_with(&app, |endpoint| {
             endpoint.uid = Some("ep".parse().unwrap());
-            endpoint.description = "ünïcode".to_owned();
+            endpoint.description.push_str("ünïcode");
             endpoint.filter = Filter {
                 event_types: Some(vec![event_type("a"), event_type("b")]),
                 channels: Some(vec!["x:1".parse().unwrap()]),
@@ -139,7 +139,7 @@ pub async fn deleted_endpoints_are_owed_nothing(maker: &impl Maker) {
     let owed: Vec<_> = world.store.owed_endpoints().await.unwrap().iter().map(|o| o.endpoint).collect();
     assert_eq!(owed, [endpoints[3].no]);
     world.trim(NINETY_DAYS).await;
-    world.owes(3).await;
+    world.owes_pushed(3).await;
     // Its deliveries are kept as long as the messages are.
     let cancelled = world.store.ledger().await.unwrap().cancelled;
     assert_eq!(cancelled, 9);
@@ -148,19 +148,37 @@ pub async fn deleted_endpoints_are_owed_nothing(maker: &impl Maker) {
     assert_eq!(world.delivery(&late).await.key.endpoint, endpoints[3].no);
 }
 
-/// An endpoint that is set to push is owed what gathered before.
+/// An endpoint that is set to push is owed what gathered before: the first of it at once, the rest by a task that
+/// goes on in steps, so that nobody waits for a million of them.
 pub async fn what_gathered_is_due_when_an_endpoint_is_set_to_push(maker: &impl Maker) {
+    const MANY: usize = 4_500;
     let world = World::new(maker).await;
     let app = world.app("one").await;
     let held = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Held).await;
-    world.publish_many(&app, 3).await;
+    world.publish_many(&app, MANY).await;
     assert_eq!(world.store.owed_endpoints().await.unwrap(), []);
+    let in_order = async || {
+        let order = DueOrder::BySeq { from: Seq(0) };
+        let due = world.store.due(held.no, order, Vec::new(), MANY * 2).await.unwrap();
+        due.items.iter().map(|item| item.delivery.key.seq.0).collect::<Vec<_>>()
+    };
+    assert_eq!(in_order().await, [0; 0]);
     world.clock.advance(Duration::from_secs(1));
     let pushed = Endpoint { mode: Mode::Push, ..(*held).clone() };
     world.store.update_endpoint(pushed).await.unwrap();
-    let due = DueOrder::ByTime { until: world.clock_now() };
-    let due = world.store.due(held.no, due, Vec::new(), 10).await.unwrap();
-    let seqs: Vec<u64> = due.items.iter().map(|item| item.delivery.key.seq.0).collect();
-    assert_eq!(seqs, [1, 2, 3]);
-    world.owes(3).await;
+    let due = async |limit| {
+        let order = DueOrder::ByTime { until: world.clock_now() };
+        let due = world.store.due(held.no, order, Vec::new(), limit).await.unwrap();
+        due.items.iter().map(|item| item.delivery.key.seq.0).collect::<Vec<_>>()
+    };
+    assert_eq!(due(3).await, [1, 2, 3]);
+    let new = world.publish(&app, message("new")).await;
+    let all: Vec<u64> = (1..=MANY as u64 + 1).collect();
+    assert_eq!(new.fanout[0].1.0, MANY as u64 + 1);
+    assert_eq!(in_order().await, all, "in the order of the queue, what is new does not overtake");
+    for recovery in world.store.recoveries().await.unwrap() {
+        while !world.store.step_recovery(recovery.task).await.unwrap().done {}
+    }
+    assert_eq!(due(MANY * 2).await, all);
+    world.owes_pushed(MANY as u64 + 1).await;
 }

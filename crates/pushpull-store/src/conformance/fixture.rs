@@ -165,7 +165,7 @@ impl World {
         panic!("trimming does not come to an end");
     }
 
-    /// The books balance, and owe so many.
+    /// The books balance and owe so many, and what is told without counting agrees with them.
     #[track_caller]
     pub fn owes(&self, expected: u64) -> impl Future<Output = ()> {
         let (store, caller) = (Arc::clone(&self.store), std::panic::Location::caller());
@@ -173,6 +173,22 @@ impl World {
             let ledger = store.ledger().await.unwrap();
             assert!(ledger.balances(), "{caller}: {ledger:?}");
             assert_eq!(ledger.owed, expected, "{caller}: {ledger:?}");
+            let backlog = store.backlog().await.unwrap();
+            assert_eq!(backlog.exhausted, ledger.exhausted, "{caller}: {backlog:?}");
+            assert!(backlog.pending <= ledger.owed, "{caller}: {backlog:?}");
+            let oldest = store.owed_endpoints().await.unwrap().iter().map(|owed| owed.due_at).min();
+            assert_eq!(backlog.oldest_due_at, oldest, "{caller}");
+        }
+    }
+
+    /// The same, where all that is owed is pushed.
+    #[track_caller]
+    pub fn owes_pushed(&self, expected: u64) -> impl Future<Output = ()> {
+        let (store, caller) = (Arc::clone(&self.store), std::panic::Location::caller());
+        let balanced = self.owes(expected);
+        async move {
+            balanced.await;
+            assert_eq!(store.backlog().await.unwrap().pending, expected, "{caller}");
         }
     }
 }

@@ -51,7 +51,7 @@ pub async fn a_repeated_request_stores_one_message(maker: &impl Maker) {
     assert_eq!((again.id, &again.payload), (first.id, &first.payload));
     assert!(matches!(publish(&world, &app, "key", "b").await, Published::KeyReused));
     assert_eq!(world.store.messages(app.no, all(), first_page(9)).await.unwrap().items.len(), 2);
-    world.owes(2).await;
+    world.owes_pushed(2).await;
 }
 
 /// A key counts for 12 hours; then it begins anew, whether it was trimmed or not.
@@ -110,7 +110,7 @@ pub async fn concurrent_requests_with_one_key_store_one_message(maker: &impl Mak
     }
     assert_eq!((first.len(), again.len()), (1, 31));
     assert!(again.iter().all(|id| *id == first[0]));
-    world.owes(1).await;
+    world.owes_pushed(1).await;
 }
 
 /// The key is asked before the event id, so that a repeated request is no clash with itself.

@@ -7,8 +7,8 @@ use std::{
 };
 
 use pushpull_domain::{
-    AppNo, DeliveryState, EndpointNo, Message, MessageId, MessageKey, Mode, NewMessage, Payload, Position,
-    Timestamp, attempt::Trigger,
+    App, AppNo, DeliveryState, EndpointNo, Message, MessageId, MessageKey, Mode, NewMessage, Payload,
+    Position, Timestamp, attempt::Trigger,
 };
 use tokio::task::JoinSet;
 
@@ -169,7 +169,7 @@ pub async fn a_reader_behind_many_writers_misses_nothing(maker: &impl Maker) {
     let payloads: HashSet<_> = seen.iter().map(|m| format!("{:?}", m.payload)).collect();
     assert_eq!(payloads.len(), WRITERS * EACH);
     assert!(seen.is_sorted_by_key(|m| m.created_at));
-    world.owes((WRITERS * EACH) as u64).await;
+    world.owes_pushed((WRITERS * EACH) as u64).await;
 }
 
 /// Reads the log from its beginning until so many messages were seen.
@@ -267,6 +267,44 @@ pub async fn messages_are_listed_in_pages(maker: &impl Maker) {
         ..all()
     };
     check(both, &|n| n % 6 == 0).await;
+}
+
+/// A list comes to its end however few messages its filter lets through, and however large they are: a page may
+/// come back short, and then says where to go on.
+pub async fn a_long_list_goes_on_where_a_page_came_back_short(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let rare = || NewMessage { event_type: event_type("rare"), ..message("x") };
+    let first = world.publish(&app, rare()).await;
+    world.publish_many(&app, 11_000).await;
+    let last = world.publish(&app, rare()).await;
+    let filter = MessageFilter { event_types: HashSet::from([event_type("rare")]), ..all() };
+    let ends = [first.key.position, last.key.position];
+    assert_eq!(follow_to_the_end(&world, &app, &filter, Order::Ascending).await, ends);
+    assert_eq!(follow_to_the_end(&world, &app, &filter, Order::Descending).await, [ends[1], ends[0]]);
+
+    let large = world.app("large").await;
+    let payload = "x".repeat(1_000_000);
+    for _ in 0..20 {
+        world.publish(&large, message(&payload)).await;
+    }
+    let all_of_them: Vec<Position> = (1..=20).map(Position).collect();
+    assert_eq!(follow_to_the_end(&world, &large, &all(), Order::Ascending).await, all_of_them);
+}
+
+async fn follow_to_the_end(world: &World, app: &App, filter: &MessageFilter, order: Order) -> Vec<Position> {
+    let (mut found, mut beyond) = (Vec::new(), None);
+    loop {
+        let page = PageQuery { beyond, backwards: false, order, limit: 250 };
+        let page = world.store.messages(app.no, filter.clone(), page).await.unwrap();
+        found.extend(page.items.iter().map(|message| message.key.position));
+        if page.done {
+            return found;
+        }
+        let next = page.reached.map(Position).or(page.items.last().map(|message| message.key.position));
+        assert!(next.is_some() && next != beyond, "a page that leads nowhere");
+        beyond = next;
+    }
 }
 
 /// An erased payload is gone, the message stays, and what was owed of it is cancelled. Again: nothing changes.

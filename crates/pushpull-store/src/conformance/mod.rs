@@ -60,6 +60,7 @@ macro_rules! conformance {
             positions_are_never_given_twice,
             time_never_goes_back_in_the_log,
             messages_are_listed_in_pages,
+            a_long_list_goes_on_where_a_page_came_back_short,
             an_expunged_message_is_owed_to_nobody,
             listeners_are_told_before_the_answer,
         );

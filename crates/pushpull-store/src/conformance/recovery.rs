@@ -90,7 +90,7 @@ pub async fn a_recovery_reopens_what_failed(maker: &impl Maker) {
     }
     let again = world.store.step_recovery(task).await.unwrap();
     assert_eq!(again, RecoveryStep { reopened: 0, done: true }, "a task that is done stays done");
-    world.owes(5).await;
+    world.owes_pushed(5).await;
 }
 
 /// A recovery goes on in bounded steps, where it was, over a reopening.
@@ -111,7 +111,7 @@ pub async fn a_recovery_goes_on_after_a_restart(maker: &impl Maker) {
     assert_eq!((unfinished[0].since, unfinished[0].until), (START, world.clock_now()));
     let (rest, _) = finish(&world, task).await;
     assert_eq!(first.reopened + rest, MANY as u64);
-    world.owes(MANY as u64).await;
+    world.owes_pushed(MANY as u64).await;
 }
 
 /// A recovery of an endpoint that is deleted meanwhile owes nothing, and of one that is held nothing is due.
@@ -135,5 +135,5 @@ pub async fn a_recovery_respects_what_became_of_its_endpoint(maker: &impl Maker)
     let task = start(&world, &app, &endpoint).await;
     world.store.delete_endpoint(endpoint.no).await.unwrap();
     assert_eq!(finish(&world, task).await.0, 0);
-    world.owes(0).await;
+    world.owes_pushed(0).await;
 }

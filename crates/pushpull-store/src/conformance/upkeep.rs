@@ -65,7 +65,7 @@ pub async fn retention_works_in_steps(maker: &impl Maker) {
         let step = world.store.trim(NINETY_DAYS).await.unwrap();
         removed += step.messages;
         steps += 1;
-        world.owes(MANY as u64 - removed).await;
+        world.owes_pushed(MANY as u64 - removed).await;
         if !step.more {
             break;
         }
@@ -98,7 +98,7 @@ pub async fn a_payload_is_erased_when_its_time_is_over(maker: &impl Maker) {
         let read = world.store.message(app.no, message.id).await.unwrap().unwrap();
         assert_eq!(read.payload == Payload::Expunged, n < 2);
     }
-    world.owes(1).await;
+    world.owes_pushed(1).await;
 }
 
 /// A payload without a time of its own is erased when it is older than payloads are kept.
@@ -119,7 +119,7 @@ pub async fn payloads_are_erased_by_age(maker: &impl Maker) {
         assert_eq!(read.payload == Payload::Expunged, erased);
     }
     assert_eq!(world.trim(short).await, Trimmed::default());
-    world.owes(2).await;
+    world.owes_pushed(2).await;
 }
 
 /// The books: what was accepted is delivered, owed, exhausted or cancelled.
@@ -180,7 +180,7 @@ pub async fn a_backup_made_while_writing_is_consistent(maker: &impl Maker) {
         }
     }
     assert!((200..=written).contains(&count), "{count} of {written}");
-    copy.owes(count).await;
+    copy.owes_pushed(count).await;
     copy.publish(&app, message("goes on")).await;
 }
 

@@ -1,8 +1,7 @@
 //! `pushpull backup` and `pushpull restore`.
 
 use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
+    fs,
     path::{Path, PathBuf},
     process::ExitCode,
 };
@@ -46,18 +45,7 @@ impl Backup {
     pub(super) fn run(self) -> Result<ExitCode> {
         let place = Place::load(&self.flags)?;
         let store = datadir::open_existing(&place)?;
-        // Takes the name, so that nothing that exists is ever written over; SQLite fills an empty file.
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&self.file)
-            .with_context(|| format!("make the backup {}", self.file.display()))?;
         let written = super::runtime()?.block_on(store.backup(self.file.clone()));
-        if written.is_err() {
-            // A cut copy would be taken for a backup.
-            let _ = fs::remove_file(&self.file);
-        }
         written.with_context(|| format!("write the backup {}", self.file.display()))?;
         let bytes = fs::metadata(&self.file).context("look at the backup")?.len();
         eprintln!("wrote {} ({bytes} bytes)", self.file.display());
@@ -82,6 +70,12 @@ impl Restore {
             );
         }
         let restored = pushpull_store_sqlite::restore(&self.file, &place.data, &SystemChance);
+        if restored.is_err() {
+            // A half of it would stand in the way of the next try.
+            for left in store_files(&place.data)? {
+                fs::remove_file(&left).with_context(|| format!("remove {}", left.display()))?;
+            }
+        }
         restored.with_context(|| format!("restore {}", self.file.display()))?;
         eprintln!("restored {} as a new history; start it with `pushpull serve`", place.data.display());
         if !place.master_key_file.exists() {

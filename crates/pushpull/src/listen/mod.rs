@@ -31,7 +31,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
-use self::{body::Timely, caller::Caller, usage::Usage};
+use self::{
+    body::Timely,
+    caller::Caller,
+    usage::{UnderWay, Usage},
+};
 
 /// Connections that wait to be accepted: a burst of this many clients connects at once without a resend.
 const BACKLOG: u32 = 1_024;
@@ -39,7 +43,7 @@ const BACKLOG: u32 = 1_024;
 const CONNECTIONS_MAX: usize = 4_096;
 /// Longest time from the connect to the end of the first request's head, TLS included.
 const FIRST_HEAD_MAX: Duration = Duration::from_secs(10);
-/// Longest time a connection is kept without a request; up to twice that for HTTP/2. Longer than clients keep
+/// Shortest time a connection is kept without a request; the longest is twice that. Longer than clients keep
 /// one (most 30 to 60 s), so that it is they who close, and no request meets a connection that is closing.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 /// Longest time for the body of a request, from its head to its end: a megabyte comes in it over any line.
@@ -128,15 +132,14 @@ struct Acceptor {
 impl Acceptor {
     async fn run(self, socket: TcpListener) {
         loop {
-            let place =
-                Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
             let accepted = tokio::select! {
-                accepted = socket.accept() => accepted,
+                biased;
                 () = self.stop.cancelled() => return,
+                accepted = self.accept(&socket) => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => {
-                    self.tasks.spawn(self.clone().serve(stream, peer.ip(), place));
+                Ok((stream, peer, place)) => {
+                    self.tasks.spawn(self.clone().serve(stream, peer, place));
                 }
                 Err(error) if is_of_connection(&error) => {}
                 Err(error) => {
@@ -150,16 +153,29 @@ impl Acceptor {
         }
     }
 
+    /// The next connection, as soon as there is a place for it.
+    async fn accept(
+        &self,
+        socket: &TcpListener,
+    ) -> std::io::Result<(TcpStream, IpAddr, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, peer) = socket.accept().await?;
+        Ok((stream, peer.ip(), place))
+    }
+
     async fn serve(self, stream: TcpStream, peer: IpAddr, _place: OwnedSemaphorePermit) {
         // Answers are whole; waiting to join them with more would only delay them.
         let _ = stream.set_nodelay(true);
         let deadline = Instant::now() + FIRST_HEAD_MAX;
         match self.tls.clone() {
             None => self.speak(stream, peer, deadline).await,
-            Some(tls) => match tokio::time::timeout_at(deadline, tls.accept(stream)).await {
-                Ok(Ok(stream)) => self.speak(stream, peer, deadline).await,
-                Ok(Err(error)) => tracing::debug!(%peer, %error, "no TLS"),
-                Err(_) => tracing::debug!(%peer, "no TLS in time"),
+            Some(tls) => tokio::select! {
+                accepted = tls.accept(stream) => match accepted {
+                    Ok(stream) => self.speak(stream, peer, deadline).await,
+                    Err(error) => tracing::debug!(%peer, %error, "no TLS"),
+                },
+                () = tokio::time::sleep_until(deadline) => tracing::debug!(%peer, "no TLS in time"),
+                () = self.stop.cancelled() => {}
             },
         }
     }
@@ -173,8 +189,7 @@ impl Acceptor {
         let seen = Arc::clone(&usage);
         let router = self.router;
         let service = service_fn(move |request: Request<Incoming>| {
-            seen.begin();
-            answer(router.clone(), request, caller.clone(), Arc::clone(&seen))
+            answer(router.clone(), request, caller.clone(), seen.begin())
         });
         let builder = builder();
         let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -201,7 +216,8 @@ impl Acceptor {
 
 fn builder() -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE_MAX);
+    // Heads have their bounds above, for both kinds of HTTP; hyper's own would set a timer for each request.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())
@@ -215,14 +231,13 @@ async fn answer(
     mut router: Router,
     request: Request<Incoming>,
     caller: Caller,
-    seen: Arc<Usage>,
+    _under_way: UnderWay,
 ) -> Result<Response<Body>, Infallible> {
     let noted = tracing::enabled!(tracing::Level::DEBUG).then(|| {
         let client = caller.address(request.headers());
         (client, request.method().clone(), request.uri().path().to_owned(), Instant::now())
     });
     let response = router.call(request.map(|body| Body::new(Timely::new(body, BODY_MAX)))).await;
-    seen.end();
     if let (Some((client, method, path, start)), Ok(response)) = (noted, &response) {
         let (status, duration_ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
         tracing::debug!(%client, %method, path, status, duration_ms, "answered");

@@ -84,8 +84,11 @@ fn what_is_no_backup_is_refused_and_leaves_no_store() {
     let home = Home::new();
     let file = home.path("notes.txt");
     std::fs::write(&file, "not a database at all, but a text that is long enough to be read").unwrap();
-    home.fails(&["restore", file.to_str().unwrap()], 1);
-    assert!(!home.data().join("pushpull.db").exists());
+    let complaint = home.fails(&["restore", file.to_str().unwrap()], 1);
+    assert!(complaint.contains("file is not a database"), "{complaint}");
+    let left: Vec<_> =
+        std::fs::read_dir(home.data()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["pushpull.lock"]);
     let complaint = home.fails(&["restore", "/nowhere/backup"], 1);
     assert!(complaint.contains("there is no backup /nowhere/backup"), "{complaint}");
 }

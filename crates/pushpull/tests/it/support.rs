@@ -87,10 +87,20 @@ pub(crate) fn call(address: SocketAddr, method: &str, path: &str, key: Option<&s
     answer
 }
 
+/// A process that a failed test does not leave behind.
+pub(crate) struct Guarded(pub(crate) Child);
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A server that said it is ready.
 pub(crate) struct Served {
     pub(crate) url: String,
-    child: Child,
+    child: Guarded,
     out: BufReader<std::process::ChildStdout>,
     err: Option<JoinHandle<String>>,
 }
@@ -98,9 +108,9 @@ pub(crate) struct Served {
 impl Served {
     #[track_caller]
     pub(crate) fn start(mut command: Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut stderr = child.stderr.take().unwrap();
+        let mut child = Guarded(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+        let mut out = BufReader::new(child.0.stdout.take().unwrap());
+        let mut stderr = child.0.stderr.take().unwrap();
         let err = std::thread::spawn(move || {
             let mut said = String::new();
             stderr.read_to_string(&mut said).unwrap();
@@ -119,11 +129,11 @@ impl Served {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
+        kill_process(Pid::from_child(&self.child.0), signal).unwrap();
     }
 
     /// What is answered to a GET.
@@ -133,7 +143,7 @@ impl Served {
 
     /// Waits for the end; how it ended, and what it said on stdout after the ready line and on stderr.
     pub(crate) fn wait(&mut self) -> (ExitStatus, String, String) {
-        let status = self.child.wait().unwrap();
+        let status = self.child.0.wait().unwrap();
         let mut out = String::new();
         self.out.read_to_string(&mut out).unwrap();
         (status, out, self.err.take().unwrap().join().unwrap())
@@ -145,14 +155,7 @@ impl Served {
         self.signal(Signal::TERM);
         let (status, _, err) = self.wait();
         assert_eq!(status.code(), Some(0), "{err}");
+        assert!(!err.contains("cut off"), "{err}");
         err
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // A test that failed leaves no process behind.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -30,7 +30,7 @@ const BURST: usize = 200;
 /// Callers that send the burst.
 const CALLERS: usize = 8;
 /// Longest time for the whole story; on a quiet machine it takes three seconds.
-const STORY_MAX: Duration = Duration::from_secs(30);
+const STORY_MAX: Duration = Duration::from_mins(1);
 /// How often the attempts at the receiver that is down are asked for: nobody but the server sees them.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Arrivals that wait to be told.

@@ -1,0 +1,12 @@
+//! Every route, in process, over a real store.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
+)]
+
+mod api;
+mod openapi;
+mod routes;
+mod scopes;
+mod story;
+mod strangers;

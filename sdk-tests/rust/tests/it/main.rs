@@ -1,0 +1,9 @@
+//! The Rust SDK against the server that `sdk-tests/run` started.
+
+mod access;
+mod applications;
+mod attempts;
+mod deliveries;
+mod endpoints;
+mod event_types;
+mod messages;
