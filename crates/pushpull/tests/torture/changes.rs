@@ -12,12 +12,9 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::{
-    task::JoinSet,
-    time::{Instant, sleep},
-};
+use tokio::{task::JoinSet, time::Instant};
 
-use crate::support::{Client, Dice, Home, Ledger, Server, Sink, eventually, json as body, say};
+use crate::support::{Client, Dice, Home, Ledger, Server, Sink, eventually, json as body, let_pass, say};
 
 use history::{History, State, TYPES, Verdict};
 
@@ -166,7 +163,7 @@ impl Writer {
                 }
             }
             // Long enough that some messages meet no change.
-            sleep(self.dice.millis(0, 30)).await;
+            let_pass(self.dice.millis(0, 30)).await;
         }
         self.histories
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{Dice, Home, Server, Sink, percentile, say};
+use crate::support::{Dice, Home, Server, Sink, let_pass, percentile, say};
 
 use books::{Books, Findings};
 use load::Load;
@@ -93,10 +93,10 @@ async fn start(home: &Home, ready: &mut Vec<Duration>) -> Server {
 /// Lets a server live under load for a while, and kills it; when that was. Some are asked to stop just before.
 async fn kill_serving(server: Server, load: &Load, dice: &Dice) -> Instant {
     load.serve_at(server.address);
-    tokio::time::sleep(dice.millis(50, 800)).await;
+    let_pass(dice.millis(50, 800)).await;
     if dice.once_in(6) {
         server.terminate();
-        tokio::time::sleep(dice.millis(0, 60)).await;
+        let_pass(dice.millis(0, 60)).await;
     }
     let at = Instant::now();
     server.kill().await;
@@ -107,7 +107,7 @@ async fn kill_serving(server: Server, load: &Load, dice: &Dice) -> Instant {
 /// Kills a server that may not be ready yet.
 async fn kill_starting(home: &Home, dice: &Dice) -> Instant {
     let starting = home.spawn();
-    tokio::time::sleep(dice.millis(0, 150)).await;
+    let_pass(dice.millis(0, 150)).await;
     let at = Instant::now();
     starting.kill().await;
     at

@@ -6,10 +6,11 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::{JoinHandle, JoinSet},
-    time::{Duration, sleep},
+    time::Duration,
 };
 
 use super::{Expected, ROUNDS};
+use crate::support::let_pass;
 
 /// Bytes behind the end of an answer: they must never be taken for the next one.
 const LEFT_OVER: &str = "HTTP/1.1 500 Left Over\r\ncontent-length: 0\r\n\r\n";
@@ -167,7 +168,7 @@ async fn play(trick: More, mut stream: TcpStream) -> std::io::Result<()> {
         return pending().await;
     }
     if trick == More::SlowAccept {
-        sleep(Duration::from_secs(3)).await;
+        let_pass(Duration::from_secs(3)).await;
     }
     let mut requests = 0;
     while read_request(&mut stream).await? {
@@ -233,7 +234,7 @@ async fn answer(trick: More, stream: &mut TcpStream, requests: usize) -> std::io
             }
         }
         More::AnswersLate => {
-            sleep(Duration::from_millis(20_500)).await;
+            let_pass(Duration::from_millis(20_500)).await;
             say(stream, "200 OK", "content-length: 0", "").await
         }
         More::SilentAfterOne if requests == 1 => say(stream, "200 OK", "content-length: 0", "").await,
@@ -249,7 +250,7 @@ async fn answer(trick: More, stream: &mut TcpStream, requests: usize) -> std::io
             say(stream, "200 OK", "transfer-encoding: chunked", "").await?;
             loop {
                 stream.write_all(b"1\r\na\r\n").await?;
-                sleep(Duration::from_millis(100)).await;
+                let_pass(Duration::from_millis(100)).await;
             }
         }
     }

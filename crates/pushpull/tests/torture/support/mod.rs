@@ -37,6 +37,11 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
     found
 }
 
+/// Lets time pass that is part of an attack: when to kill, how late to answer. Never to wait for a state.
+pub(crate) async fn let_pass(time: Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::now() + time).await;
+}
+
 /// Says what was measured, beside the verdict of the test.
 #[expect(clippy::print_stderr, reason = "seeds and figures are what these tests are read for")]
 pub(crate) fn say(text: impl std::fmt::Display) {
