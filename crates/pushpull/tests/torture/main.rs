@@ -10,6 +10,7 @@
 mod canaries;
 mod changes;
 mod disk;
+mod first_start;
 mod fsync;
 mod hostile;
 mod input;
