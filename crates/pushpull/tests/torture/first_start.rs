@@ -8,9 +8,9 @@ use crate::support::{Client, Home, say};
 /// to try one.
 const CALLS: [(&str, usize); 7] = [
     ("openat", 25),
-    ("write", 1),
-    ("pwrite64", 13),
-    ("fsync", 2),
+    ("write", 2),
+    ("pwrite64", 26),
+    ("fsync", 5),
     ("fdatasync", 1),
     ("ftruncate", 1),
     ("renameat2", 1),
