@@ -21,6 +21,8 @@ const ATTEMPT_MAX: Duration = Duration::from_secs(21);
 const RESPONSE_MAX: usize = 64 * 1024;
 /// Messages that each hostile receiver gets.
 const ROUNDS: usize = 2;
+/// Most memory while they all do their worst, in MiB: what a quiet server takes, and 128 for these.
+const MEMORY_MAX: u64 = 60 + 128;
 /// Between two messages to the healthy endpoint.
 const PACE: Duration = Duration::from_millis(50);
 
@@ -113,14 +115,16 @@ async fn every_trick_ends_in_time_with_its_own_class_and_delays_nobody() {
     let mut times = healthy.finish().await;
     say(format!(
         "{} hostile receivers, {ROUNDS} attempts each, in {:?}; {} messages to the healthy one: p50 {:?}, p99 {:?}, \
-         slowest {:?}",
+         slowest {:?}; at most {} MiB of memory",
         endpoints.len(),
         started.elapsed(),
         times.len(),
         percentile(&mut times, 0.5),
         percentile(&mut times, 0.99),
         percentile(&mut times, 1.0),
+        server.memory_peak(),
     ));
+    assert!(server.memory_peak() < MEMORY_MAX);
     assert!(percentile(&mut times, 0.99) < Duration::from_secs(1));
     assert_eq!(wrong, Vec::<String>::new());
     server.stop().await;

@@ -149,6 +149,14 @@ impl Server {
         rustix::process::Pid::from_raw(id.cast_signed()).unwrap()
     }
 
+    /// The most memory that it ever had resident, in MiB.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_024
+    }
+
     /// Ends it by SIGKILL.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.unwrap();
