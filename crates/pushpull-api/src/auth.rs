@@ -6,11 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    extract::{FromRequestParts, Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::extract::{FromRequestParts, Request};
 use http::{HeaderMap, header, request::Parts};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use moka::sync::Cache;
@@ -152,18 +148,14 @@ struct Claims {
     nbf: Option<i64>,
 }
 
-/// Lets a request through if its key meets the need of its route.
-pub(crate) async fn authorize(
-    State((api, need)): State<(Api, Need)>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let caller = caller(&api, request.headers()).await?;
+/// Finds out who calls, for [`Caller`] to be taken from the request, and whether the key meets the route's need.
+pub(crate) async fn authorize(api: &Api, need: Need, request: &mut Request) -> Result<(), Problem> {
+    let caller = caller(api, request.headers()).await?;
     if !need.is_met_by(&caller.scope) {
         return Err(Problem::Forbidden(need.scopes()));
     }
     request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
+    Ok(())
 }
 
 async fn caller(api: &Api, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {

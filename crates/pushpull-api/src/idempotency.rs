@@ -9,8 +9,7 @@ use std::{sync::Arc, time::Duration};
 use aws_lc_rs::digest;
 use axum::{
     body::Body,
-    extract::{Request, State},
-    middleware::Next,
+    extract::Request,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -113,9 +112,13 @@ impl Answered {
 
 /// Answers a request that was answered with success before as it was then. Those that come at the same time
 /// wait for the first.
-pub(crate) async fn once(State(api): State<Api>, request: Request, next: Next) -> Result<Response, Problem> {
-    let Some(key) = key(request.headers())? else { return Ok(next.run(request).await) };
-    let Some(caller) = request.extensions().get::<Arc<Caller>>() else { return Ok(next.run(request).await) };
+pub(crate) async fn once<F: Future<Output = Response>>(
+    api: &Api,
+    request: Request,
+    handle: impl FnOnce(Request) -> F,
+) -> Result<Response, Problem> {
+    let Some(key) = key(request.headers())? else { return Ok(handle(request).await) };
+    let Some(caller) = request.extensions().get::<Arc<Caller>>() else { return Ok(handle(request).await) };
     let name = Name {
         environment: caller.environment,
         scope: caller.scope.to_text(),
@@ -128,7 +131,7 @@ pub(crate) async fn once(State(api): State<Api>, request: Request, next: Next) -
     let body = extract::read_body(body, &parts, BODY_MAX).await?;
     let request_hash = hash(&body);
     let first = async {
-        collect(now, request_hash, next.run(Request::from_parts(parts, Body::from(body))).await).await
+        collect(now, request_hash, handle(Request::from_parts(parts, Body::from(body))).await).await
     };
     match api.answered.0.try_get_with(name, first).await {
         Ok(answer) if answer.request == request_hash => Ok(answer.into_response()),

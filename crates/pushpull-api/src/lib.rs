@@ -53,16 +53,15 @@ pub struct Parts {
 pub fn router(parts: Parts) -> Router {
     let document = Json(openapi::document(parts.version));
     let api = Api::new(parts);
-    let mut v1 = Router::new();
-    for route in routes::all() {
-        let path = route.path.clone();
-        v1 = v1.route(&path, route.into_handler(&api));
-    }
     let show = get(move || std::future::ready(document.clone()));
-    Router::new()
+    let mut router = Router::new();
+    // Whole paths, not nested: that would write each request's URI anew.
+    for route in routes::all() {
+        router = router.route(&format!("/api/v1{}", route.path), route.into_handler());
+    }
+    router
         .route("/openapi.json", show.clone())
         .route("/api/v1/openapi.json", show)
-        .nest("/api/v1", v1)
         .fallback(async || Problem::NoRoute)
         .method_not_allowed_fallback(async || Problem::NoMethod)
         .with_state(api)

@@ -1,8 +1,11 @@
 //! One route: what it is called, what it takes of a key, what it reads and gives, and who answers it.
 
+use std::pin::Pin;
+
 use axum::{
+    extract::Request,
     handler::Handler,
-    middleware::from_fn_with_state,
+    response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
 use http::Method;
@@ -13,6 +16,17 @@ use crate::{
     idempotency,
     state::Api,
 };
+
+/// Puts a handler behind what its route asks for.
+type Mount = Box<dyn FnOnce(Around) -> MethodRouter<Api>>;
+
+/// What stands around a handler.
+#[derive(Clone, Copy)]
+struct Around {
+    need: Option<Need>,
+    /// An idempotency key is looked at before the handler.
+    once: bool,
+}
 
 /// Makes the schema of a type, its parts put among the generator's definitions.
 type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
@@ -31,7 +45,7 @@ pub(crate) struct Route {
     pub(crate) answers: Vec<(u16, Option<MakeSchema>)>,
     pub(crate) is_deprecated: bool,
     handled_once: bool,
-    handler: MethodRouter<Api>,
+    mount: Mount,
 }
 
 fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
@@ -57,7 +71,7 @@ macro_rules! method {
                 answers: Vec::new(),
                 is_deprecated: false,
                 handled_once: Method::$method != Method::POST,
-                handler: on(MethodFilter::$method, handler),
+                mount: Box::new(|around| on(MethodFilter::$method, Guarded { handler, around })),
             }
         }
     };
@@ -112,14 +126,38 @@ impl Route {
     }
 
     /// Who answers it, with what stands around.
-    pub(crate) fn into_handler(self, api: &Api) -> MethodRouter<Api> {
-        let mut handler = self.handler;
-        if !self.handled_once {
-            handler = handler.layer(from_fn_with_state(api.clone(), idempotency::once));
-        }
-        match self.need {
-            Some(need) => handler.layer(from_fn_with_state((api.clone(), need), authorize)),
-            None => handler,
-        }
+    pub(crate) fn into_handler(self) -> MethodRouter<Api> {
+        (self.mount)(Around { need: self.need, once: !self.handled_once })
+    }
+}
+
+/// A handler and what stands around it: one future, where layers would box several for each request.
+#[derive(Clone)]
+struct Guarded<H> {
+    handler: H,
+    around: Around,
+}
+
+impl<H, T> Handler<T, Api> for Guarded<H>
+where
+    H: Handler<T, Api>,
+    T: 'static,
+{
+    type Future = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+    fn call(self, mut request: Request, api: Api) -> Self::Future {
+        Box::pin(async move {
+            let Self { handler, around } = self;
+            if let Some(need) = around.need
+                && let Err(problem) = authorize(&api, need, &mut request).await
+            {
+                return problem.into_response();
+            }
+            if !around.once {
+                return handler.call(request, api).await;
+            }
+            let state = api.clone();
+            idempotency::once(&state, request, |request| handler.call(request, api)).await.into_response()
+        })
     }
 }

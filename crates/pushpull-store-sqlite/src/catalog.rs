@@ -1,11 +1,14 @@
 //! The catalogue: environments, keys, applications, endpoints, event types.
 
+mod apps;
+mod endpoints;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
-    App, AppId, AppNo, AppSnapshot, Endpoint, EndpointId, EndpointNo, EndpointState, Environment,
-    EnvironmentId, EnvironmentNo, EventType, EventTypeName, Health, KeyId, Mode, Timestamp, chance,
+    App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentId,
+    EnvironmentNo, EventType, EventTypeName, Health, KeyId, Timestamp,
     endpoint::DisabledReason,
     key::{ApiKey, KeyHash},
 };
@@ -15,10 +18,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::{
     Sqlite,
     catalog_rows::{self as rows, to_json},
-    codec::NO_MAX,
-    fault::{Fault, inconsistent},
+    fault::Fault,
     list::{beyond, collect, cut, direction},
-    recovery, trim,
+    trim,
     tx::Tx,
 };
 
@@ -115,11 +117,11 @@ impl Catalog for Sqlite {
     }
 
     fn create_app(&self, new: NewApp) -> BoxFuture<'_, Result<App, WriteError>> {
-        Box::pin(self.change(move |tx| create_app(tx, &new)))
+        Box::pin(self.change(move |tx| apps::create(tx, &new)))
     }
 
     fn update_app(&self, app: App) -> BoxFuture<'_, Result<App, WriteError>> {
-        Box::pin(self.change(move |tx| update_app(tx, app)))
+        Box::pin(self.change(move |tx| apps::update(tx, app)))
     }
 
     fn delete_app(&self, no: AppNo) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -202,11 +204,11 @@ impl Catalog for Sqlite {
     }
 
     fn create_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
-        Box::pin(self.change(move |tx| create_endpoint(tx, endpoint)))
+        Box::pin(self.change(move |tx| endpoints::create(tx, endpoint)))
     }
 
     fn update_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
-        Box::pin(self.change(move |tx| update_endpoint(tx, endpoint)))
+        Box::pin(self.change(move |tx| endpoints::update(tx, endpoint)))
     }
 
     fn delete_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -353,174 +355,6 @@ fn bump(tx: &mut Tx<'_>, app: AppNo) -> Result<(), Fault> {
     tx.conn.execute("UPDATE app SET version = version + 1 WHERE no = ?1", [app.0])?;
     configured(tx, app);
     Ok(())
-}
-
-fn create_app(tx: &mut Tx<'_>, new: &NewApp) -> Result<App, Fault> {
-    let id = AppId::new(tx.now, chance::bytes(&*tx.shared.chance));
-    let no: Option<u32> = tx
-        .conn
-        .query_row(
-            "INSERT INTO app (id, environment, uid, name, rate_limit, metadata, version, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7) ON CONFLICT DO NOTHING RETURNING no",
-            params![
-                id.to_string(),
-                new.environment.0,
-                new.uid.as_deref(),
-                new.name,
-                new.rate_limit,
-                to_json(&new.metadata),
-                tx.now.as_millis()
-            ],
-            |row| row.get(0),
-        )
-        .optional()?;
-    let no = no.ok_or(WriteError::Taken("uid"))?;
-    if no > NO_MAX {
-        return Err(inconsistent("app", no, "more applications than numbers"));
-    }
-    Ok(App {
-        no: AppNo(no),
-        id,
-        environment: new.environment,
-        uid: new.uid.clone(),
-        name: new.name.clone(),
-        rate_limit: new.rate_limit,
-        metadata: new.metadata.clone(),
-        created_at: tx.now,
-        updated_at: tx.now,
-    })
-}
-
-fn update_app(tx: &mut Tx<'_>, app: App) -> Result<App, Fault> {
-    let taken = match &app.uid {
-        Some(uid) => tx.conn.query_row(
-            "SELECT count(*) FROM app WHERE environment = ?1 AND uid = ?2 AND no <> ?3 AND deleted_at IS NULL",
-            params![app.environment.0, &**uid, app.no.0],
-            |row| row.get::<_, i64>(0),
-        )?,
-        None => 0,
-    };
-    if taken > 0 {
-        return Err(WriteError::Taken("uid").into());
-    }
-    let updated_at = later(tx.now, app.updated_at);
-    let written = tx.conn.execute(
-        "UPDATE app SET uid = ?2, name = ?3, rate_limit = ?4, metadata = ?5, version = version + 1, updated_at = ?6
-         WHERE no = ?1 AND updated_at = ?7 AND deleted_at IS NULL",
-        params![
-            app.no.0,
-            app.uid.as_deref(),
-            app.name,
-            app.rate_limit,
-            to_json(&app.metadata),
-            updated_at.as_millis(),
-            app.updated_at.as_millis()
-        ],
-    )?;
-    if written == 0 {
-        return Err(WriteError::Stale.into());
-    }
-    configured(tx, app.no);
-    Ok(App { updated_at, ..app })
-}
-
-fn create_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>, Fault> {
-    let alive: Option<u32> = tx
-        .conn
-        .query_row("SELECT no FROM app WHERE no = ?1 AND deleted_at IS NULL", [endpoint.app.0], |row| {
-            row.get(0)
-        })
-        .optional()?;
-    if alive.is_none() {
-        return Err(WriteError::NotFound.into());
-    }
-    let endpoint = Endpoint {
-        id: EndpointId::new(tx.now, chance::bytes(&*tx.shared.chance)),
-        health: Health::default(),
-        created_at: tx.now,
-        updated_at: tx.now,
-        ..endpoint
-    };
-    refuse_taken_uid(tx.conn, &endpoint, None)?;
-    tx.conn.execute(
-        "INSERT INTO endpoint (id, app, url, description, mode, fifo, headers, secrets, metadata, created_at,
-             updated_at) VALUES (?1, ?2, '', '', 0, 0, x'', x'', '{}', ?3, ?3)",
-        params![endpoint.id.to_string(), endpoint.app.0, tx.now.as_millis()],
-    )?;
-    let no = u32::try_from(tx.conn.last_insert_rowid()).unwrap_or(u32::MAX);
-    if no > NO_MAX {
-        return Err(inconsistent("endpoint", no, "more endpoints than numbers"));
-    }
-    let endpoint = Endpoint { no: EndpointNo(no), ..endpoint };
-    write_endpoint(tx, &endpoint, endpoint.updated_at)?;
-    bump(tx, endpoint.app)?;
-    Ok(Arc::new(endpoint))
-}
-
-fn refuse_taken_uid(conn: &Connection, endpoint: &Endpoint, but: Option<EndpointNo>) -> Result<(), Fault> {
-    let Some(uid) = &endpoint.uid else { return Ok(()) };
-    let taken: i64 = conn.query_row(
-        "SELECT count(*) FROM endpoint WHERE app = ?1 AND uid = ?2 AND no IS NOT ?3 AND deleted_at IS NULL",
-        params![endpoint.app.0, &**uid, but.map(|no| no.0)],
-        |row| row.get(0),
-    )?;
-    if taken > 0 { Err(WriteError::Taken("uid").into()) } else { Ok(()) }
-}
-
-/// Writes all columns but health, if the row is still as it was read.
-fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(), Fault> {
-    let (disabled_at, disabled_reason) = rows::state_columns(endpoint.state);
-    let sealer = &tx.shared.sealer;
-    let written = tx.conn.prepare_cached(
-        "UPDATE endpoint SET uid = ?3, url = ?4, description = ?5, event_types = ?6, channels = ?7, mode = ?8,
-             disabled_at = ?9, disabled_reason = ?10, rate_limit = ?11, retry_schedule = ?12, fifo = ?13,
-             headers = ?14, secrets = ?15, metadata = ?16, updated_at = ?17
-         WHERE no = ?1 AND updated_at = ?2 AND deleted_at IS NULL",
-    )?
-    .execute(params![
-        endpoint.no.0,
-        read.as_millis(),
-        endpoint.uid.as_deref(),
-        endpoint.url,
-        endpoint.description,
-        endpoint.filter.event_types.as_ref().map(to_json),
-        endpoint.filter.channels.as_ref().map(to_json),
-        endpoint.mode as u8,
-        disabled_at,
-        disabled_reason,
-        endpoint.rate_limit,
-        endpoint.retry_schedule.as_ref().map(ToString::to_string),
-        endpoint.fifo,
-        rows::seal_headers(sealer, &*tx.shared.chance, endpoint),
-        rows::seal_secrets(sealer, &*tx.shared.chance, endpoint),
-        to_json(&endpoint.metadata),
-        endpoint.updated_at.as_millis(),
-    ])?;
-    if written == 0 { Err(WriteError::Stale.into()) } else { Ok(()) }
-}
-
-fn update_endpoint(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>, Fault> {
-    let read = endpoint.updated_at;
-    refuse_taken_uid(tx.conn, &endpoint, Some(endpoint.no))?;
-    let Some(before) = rows::endpoint_by_no(tx.conn, &tx.shared.sealer, endpoint.no)? else {
-        return Err(WriteError::NotFound.into());
-    };
-    let enabled = endpoint.is_enabled() && !before.is_enabled();
-    let health = if enabled { Health::default() } else { before.health };
-    let endpoint = Endpoint { updated_at: later(tx.now, read), health, ..endpoint };
-    write_endpoint(tx, &endpoint, read)?;
-    if enabled {
-        tx.conn.execute(
-            "UPDATE endpoint SET failing_since = NULL, failing_notified = 0 WHERE no = ?1",
-            [endpoint.no.0],
-        )?;
-        tx.news.rescheduled.push(endpoint.no);
-    }
-    if endpoint.mode == Mode::Push && before.mode != Mode::Push {
-        recovery::start_gathered(tx, endpoint.app, endpoint.no)?;
-    }
-    bump(tx, endpoint.app)?;
-    Ok(Arc::new(endpoint))
 }
 
 /// `?1` to `?9` are the columns, `?10` the moment that was read, `?11` the new one.

@@ -21,7 +21,7 @@ use crate::{
     fault::Fault,
     list::{Gather, Wanted, bytes_of, cut, upwards},
     messages::bounds,
-    recovery, rows, settle,
+    recovery, rows, settle, span,
     tx::Tx,
 };
 
@@ -193,7 +193,7 @@ fn delivery_counts(
     until: Timestamp,
 ) -> Result<DeliveryCounts, Fault> {
     let Some(app) = app_of(conn, endpoint)? else { return Ok(DeliveryCounts::default()) };
-    let (first_message, end_message) = rows::span(conn, app, since, until)?;
+    let (first_message, end_message) = span::span(conn, app, since, until)?;
     let (first, last) = codec::range(endpoint.0);
     // Sums, since a GROUP BY would sort what it reads.
     let counts = conn

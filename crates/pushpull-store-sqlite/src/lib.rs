@@ -20,12 +20,14 @@ mod job;
 mod list;
 mod messages;
 mod migrate;
+mod queue;
 mod reader;
 mod recovery;
 mod restore;
 mod rows;
 mod settle;
 mod setup;
+mod span;
 mod trim;
 mod tx;
 mod upkeep;
@@ -68,8 +70,8 @@ pub struct Options {
     pub master_key: MasterKey,
     /// Master keys used before: they open what they sealed.
     pub older_master_keys: Vec<MasterKey>,
-    /// Called once, from the writer's thread, when what was written may be lost although it was acknowledged
-    /// (a failed fsync, a corrupt file). The process must end: nothing is acknowledged from then on.
+    /// Called once, from one of the store's threads, when what was written may be lost although it was
+    /// acknowledged (a failed fsync, a corrupt file). The process must end: nothing is acknowledged from then on.
     pub on_fatal: Box<dyn Fn(&Error) + Send + Sync>,
 }
 

@@ -14,7 +14,7 @@ use crate::{
     Sqlite, append, codec,
     fault::Fault,
     list::{Gather, Wanted, bytes_of, upwards},
-    rows,
+    rows, span,
     tx::Tx,
 };
 
@@ -73,11 +73,11 @@ impl MessageLog for Sqlite {
 pub(crate) fn bounds(conn: &Connection, app: AppNo, filter: &MessageFilter) -> Result<(i64, i64), Fault> {
     let (first, last) = codec::range(app.0);
     let first = match filter.after {
-        Some(after) => rows::first_since(conn, app, Timestamp::from_millis(after.as_millis() + 1))?,
+        Some(after) => span::first_since(conn, app, Timestamp::from_millis(after.as_millis() + 1))?,
         None => first,
     };
     let last = match filter.before {
-        Some(before) => rows::first_since(conn, app, before)? - 1,
+        Some(before) => span::first_since(conn, app, before)? - 1,
         None => last,
     };
     Ok((first, last))

@@ -11,12 +11,12 @@ use std::{
     thread::JoinHandle,
 };
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::{Receiver, Sender};
 use pushpull_store::Error;
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
-use crate::{fault::Fault, setup};
+use crate::{fault::Fault, queue::Queue, setup};
 
 /// Readers that take both kinds of work.
 const READERS: usize = 2;
@@ -28,8 +28,8 @@ type Job = Box<dyn FnOnce(&Connection) + Send>;
 /// The way to the readers. What looks at many rows waits in a queue of its own, and one reader never takes from
 /// it: however many lists are asked for, the dispatcher and the configuration are read at once.
 pub(crate) struct Readers {
-    quick: Sender<Job>,
-    long: Sender<Job>,
+    quick: Queue<Job>,
+    long: Queue<Job>,
     closed: AtomicBool,
     running: Mutex<Option<Running>>,
 }
@@ -43,8 +43,8 @@ struct Running {
 impl Readers {
     /// Opens the connections and starts their threads.
     pub(crate) fn start(file: &Path) -> Result<Self, Fault> {
-        let (quick, quick_queue) = crossbeam_channel::bounded::<Job>(QUEUE_MAX);
-        let (long, long_queue) = crossbeam_channel::bounded::<Job>(QUEUE_MAX);
+        let (quick, quick_queue) = Queue::new(QUEUE_MAX);
+        let (long, long_queue) = Queue::new(QUEUE_MAX);
         let (stop, stopped) = crossbeam_channel::bounded::<()>(0);
         let mut threads = Vec::with_capacity(READERS + 1);
         for n in 0..=READERS {
@@ -87,7 +87,7 @@ impl Readers {
         self.send(&self.long, read).await
     }
 
-    async fn send<T, F>(&self, jobs: &Sender<Job>, read: F) -> Result<T, Error>
+    async fn send<T, F>(&self, jobs: &Queue<Job>, read: F) -> Result<T, Error>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, Fault> + Send + 'static,
@@ -102,10 +102,7 @@ impl Readers {
                 drop(reply.send(in_one_view(conn, read).map_err(Error::from)));
             }
         });
-        jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::Closing,
-        })?;
+        jobs.send(job)?;
         answer.await.map_err(|_| Error::Closing)?
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     deliveries::{is_pushed, reopen},
     fault::{Fault, inconsistent},
     list::collect,
-    rows,
+    span,
     tx::Tx,
 };
 
@@ -119,7 +119,7 @@ fn look(
     next_seq: u64,
     end_seq: u64,
 ) -> Result<Vec<(i64, bool)>, Fault> {
-    let (first_message, end_message) = rows::span(conn, recovery.app, recovery.since, recovery.until)?;
+    let (first_message, end_message) = span::span(conn, recovery.app, recovery.since, recovery.until)?;
     let key = |seq| codec::delivery_key(DeliveryKey { endpoint: recovery.endpoint, seq: Seq(seq) });
     collect(
         conn,

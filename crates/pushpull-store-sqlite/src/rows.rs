@@ -7,7 +7,7 @@ use pushpull_domain::{
     attempt::{Attempt, ErrorClass, Outcome, Trigger},
 };
 use pushpull_store::StoredAttempt;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{Connection, Row};
 
 use crate::{
     codec,
@@ -192,45 +192,4 @@ pub(crate) fn attempt(
     let mut query = conn.prepare_cached(sql)?;
     let mut rows = query.query([key])?;
     rows.next()?.map(|row| Ok((attempt_row(row)?, row.get(4)?))).transpose()
-}
-
-/// The places of an application's messages made within a span of time: the first, and the first beyond it.
-///
-/// Both ends are found by halving, since messages are in the order of their times.
-pub(crate) fn span(
-    conn: &Connection,
-    app: pushpull_domain::AppNo,
-    from: Timestamp,
-    until: Timestamp,
-) -> Result<(i64, i64), Fault> {
-    Ok((first_since(conn, app, from)?, first_since(conn, app, until)?))
-}
-
-/// The key of the application's first message made at `at` or later; beyond the last if there is none.
-pub(crate) fn first_since(
-    conn: &Connection,
-    app: pushpull_domain::AppNo,
-    at: Timestamp,
-) -> Result<i64, rusqlite::Error> {
-    let (low, high) = codec::range(app.0);
-    let mut ends =
-        conn.prepare_cached("SELECT min(key), max(key) FROM message WHERE key BETWEEN ?1 AND ?2")?;
-    let (first, last): (Option<i64>, Option<i64>) =
-        ends.query_row([low, high], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let (Some(mut low), Some(last)) = (first, last) else { return Ok(low) };
-    let mut high = last + 1;
-    // Rows may be missing in the middle only where retention is at work, so the next one is looked at.
-    let mut probe = conn.prepare_cached(
-        "SELECT key, created_at FROM message WHERE key BETWEEN ?1 AND ?2 ORDER BY key LIMIT 1",
-    )?;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let found: Option<(i64, i64)> =
-            probe.query_row([middle, high - 1], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        match found {
-            Some((key, made)) if made < at.as_millis() => low = key + 1,
-            _ => high = middle,
-        }
-    }
-    Ok(low)
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use crossbeam_channel::{Receiver, Sender, TrySendError};
+use crossbeam_channel::Receiver;
 use pushpull_store::{Append, Appended, Error, WriteError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
@@ -11,6 +11,7 @@ use crate::{
     append,
     fault::{Fault, is_fatal, translate},
     job::{self, Job, Work},
+    queue::Queue,
     tx::{Memory, News, Shared, Tally, Tx},
 };
 
@@ -32,7 +33,7 @@ enum Command {
 
 /// The way to the writer.
 pub(crate) struct Writer {
-    commands: Sender<Command>,
+    commands: Queue<Command>,
     thread: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
 }
 
@@ -43,24 +44,17 @@ impl Writer {
         shared: Arc<Shared>,
         after_commit: Box<dyn FnMut(&Connection) + Send>,
     ) -> std::io::Result<Self> {
-        let (commands, queue) = crossbeam_channel::bounded(QUEUE_MAX);
+        let (commands, queue) = Queue::new(QUEUE_MAX);
         let thread = std::thread::Builder::new()
             .name("pushpull-writer".into())
             .spawn(move || guarded(Loop { conn, shared, memory: Memory::default(), after_commit }, &queue))?;
         Ok(Self { commands, thread: std::sync::Mutex::new(Some(thread)) })
     }
 
-    fn send(&self, command: Command) -> Result<(), Error> {
-        self.commands.try_send(command).map_err(|error| match error {
-            TrySendError::Full(_) => Error::Busy,
-            TrySendError::Disconnected(_) => Error::Closing,
-        })
-    }
-
     /// Appends a message.
     pub(crate) async fn append(&self, append: Append) -> Result<Appended, Error> {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Append(Box::new(append), reply))?;
+        self.commands.send(Command::Append(Box::new(append), reply))?;
         answer.await.map_err(|_| Error::Closing)?
     }
 
@@ -88,14 +82,14 @@ impl Writer {
         F: FnOnce(&mut Tx<'_>) -> Result<T, Fault> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        self.send(Command::Job(Box::new(Work::new(work, isolated, reply))))?;
+        self.commands.send(Command::Job(Box::new(Work::new(work, isolated, reply))))?;
         answer.await.map_err(|_| WriteError::Store(Error::Closing))?
     }
 
     /// Writes what waits, then ends the writer. Blocks until it has ended.
     pub(crate) fn close(&self) {
-        // A full queue drains by itself, so this does not wait for ever.
-        let _ = self.commands.send(Command::Close);
+        // An error says that it has ended already.
+        let _ = self.commands.send_anyway(Command::Close);
         let thread = self.thread.lock().expect("nobody panics while holding this lock").take();
         if let Some(thread) = thread
             && thread.join().is_err()

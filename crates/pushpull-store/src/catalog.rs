@@ -31,8 +31,9 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Whether there is nothing beyond, in the direction that was read.
     pub done: bool,
-    /// Set when the page came back short, even empty, although there is more: as many rows were looked at, or as
-    /// many bytes read, as one page may cost. Go on beyond this place (a position, a seq, an attempt's number).
+    /// Set when the page came back short although there is more: as many rows were looked at, or as many bytes
+    /// read, as one page may cost. The next one begins beyond the last item as ever; if there is none, beyond this
+    /// place (a position, a seq, an attempt's number).
     pub reached: Option<u64>,
 }
 
@@ -129,7 +130,7 @@ pub trait Catalog: Send + Sync {
     ) -> BoxFuture<'_, Result<Page<App>, Error>>;
 
     /// Makes an endpoint; its number, id and times are the store's to give. `Taken("uid")` if its uid is in use,
-    /// `Stale` if the application already has the most endpoints it may have.
+    /// `NotFound` if its application is gone.
     fn create_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>>;
     /// Writes an endpoint back; `endpoint.updated_at` is what was read, and comes back new. Its health is not
     /// written (that is the dispatcher's), except that enabling it begins its health anew.

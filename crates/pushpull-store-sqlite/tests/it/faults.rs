@@ -4,15 +4,17 @@
 
 use std::{
     io::{Seek, SeekFrom, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use pushpull_domain::FixedClock;
+use pushpull_domain::{AppNo, EndpointNo, FixedClock, Message};
 use pushpull_store::{
-    Append, Appended, Catalog, Error, MessageLog, Store, Target, Upkeep,
+    Append, Appended, Catalog, CommitListener, Error, MessageLog, Store, Target, Upkeep,
     conformance::fixture::{NINETY_DAYS, START, TOO_OLD, World, all, first_page, message},
 };
-use tokio::task::JoinSet;
 
 use crate::support::{InDir, noting, open, options};
 
@@ -22,6 +24,20 @@ fn clock() -> Arc<FixedClock> {
     Arc::new(FixedClock::at(START))
 }
 
+/// How many messages a listener was told of.
+#[derive(Default)]
+struct Told(AtomicUsize);
+
+impl CommitListener for Told {
+    fn appended(&self, messages: &[Arc<Message>]) {
+        self.0.fetch_add(messages.len(), Ordering::SeqCst);
+    }
+
+    fn rescheduled(&self, _: EndpointNo) {}
+
+    fn configured(&self, _: AppNo) {}
+}
+
 #[tokio::test]
 async fn a_full_store_refuses_writes_and_takes_them_again_when_there_is_room() {
     let (dir, clock) = (InDir::new(), clock());
@@ -29,6 +45,8 @@ async fn a_full_store_refuses_writes_and_takes_them_again_when_there_is_room() {
     let world = World::of(Arc::clone(&sqlite) as Arc<dyn Store>, clock).await;
     let app = world.app("one").await;
     world.endpoint(&app).await;
+    let told = Arc::new(Told::default());
+    sqlite.listen(Arc::clone(&told) as Arc<dyn CommitListener>);
     sqlite.limit_bytes(4 * MIB).await.unwrap();
     let (snapshot, payload) = (world.snapshot(&app).await, "x".repeat(20_000));
     let publish = async || world.log.publish(&snapshot, message(&payload), None).await;
@@ -48,6 +66,7 @@ async fn a_full_store_refuses_writes_and_takes_them_again_when_there_is_room() {
     }
     let listed = world.store.messages(app.no, all(), first_page(250)).await.unwrap();
     assert_eq!(listed.items.len(), stored);
+    assert_eq!(told.0.load(Ordering::SeqCst), stored, "nobody is told of what was not stored");
     world.owes_pushed(stored as u64).await;
     world.store.check().await.unwrap();
 
@@ -80,19 +99,17 @@ async fn a_broken_file_is_reported_once_and_nothing_is_acknowledged_any_more() {
 
     let (options, fatal) = noting(dir.path(), clock);
     let store = open(options);
-    let mut waiting = JoinSet::new();
-    for _ in 0..50 {
-        let append = Append {
+    // More than one batch: those that still wait when it breaks must not wait for ever.
+    let appends = (0..2_000).map(|_| {
+        store.append(Append {
             app: app.no,
             version: snapshot.version,
             message: message("x"),
             targets: vec![Target { endpoint: endpoint.no, pushed: true }],
             idempotency: None,
-        };
-        let store = Arc::clone(&store);
-        waiting.spawn(async move { store.append(append).await });
-    }
-    for answer in waiting.join_all().await {
+        })
+    });
+    for answer in futures_util::future::join_all(appends).await {
         assert!(matches!(answer, Err(Error::Unavailable(_) | Error::Closing)), "{answer:?}");
     }
     assert_eq!(fatal.lock().unwrap().len(), 1, "{fatal:?}");

@@ -188,6 +188,35 @@ async fn follow(store: &dyn Store, app: AppNo, count: usize) -> Vec<Arc<Message>
     seen
 }
 
+/// Changes that are refused while many append leave no gap, and the appends around them are stored.
+pub async fn refused_changes_among_appends_leave_no_gap(maker: &impl Maker) {
+    const COUNT: u64 = 60;
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let old = world.endpoint(&app).await;
+    let endpoint = world.store.update_endpoint((*old).clone()).await.unwrap();
+    let snapshot = world.snapshot(&app).await;
+    let appends = (0..COUNT).map(async |_| {
+        let append = Append {
+            app: app.no,
+            version: snapshot.version,
+            message: message("x"),
+            targets: vec![Target { endpoint: endpoint.no, pushed: true }],
+            idempotency: None,
+        };
+        let refused = world.store.update_endpoint((*old).clone());
+        let (appended, refused) = futures_util::future::join(world.store.append(append), refused).await;
+        assert!(matches!(refused, Err(crate::WriteError::Stale)), "{refused:?}");
+        let Appended::Stored(message) = appended.unwrap() else { panic!("not stored") };
+        (message.key.position.0, message.fanout[0].1.0)
+    });
+    let mut places = futures_util::future::join_all(appends).await;
+    places.sort_unstable();
+    assert_eq!(places, (1..=COUNT).map(|n| (n, n)).collect::<Vec<_>>());
+    assert_eq!(world.snapshot(&app).await.version, snapshot.version);
+    world.owes_pushed(COUNT).await;
+}
+
 /// Positions go on where they were, over a reopening and after all messages are gone.
 pub async fn positions_are_never_given_twice(maker: &impl Maker) {
     let world = World::new(maker).await;
@@ -301,7 +330,7 @@ async fn follow_to_the_end(world: &World, app: &App, filter: &MessageFilter, ord
         if page.done {
             return found;
         }
-        let next = page.reached.map(Position).or(page.items.last().map(|message| message.key.position));
+        let next = page.items.last().map(|message| message.key.position).or(page.reached.map(Position));
         assert!(next.is_some() && next != beyond, "a page that leads nowhere");
         beyond = next;
     }

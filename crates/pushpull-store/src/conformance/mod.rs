@@ -57,6 +57,7 @@ macro_rules! conformance {
             a_message_has_a_delivery_for_each_target,
             an_event_id_is_taken_while_its_message_is_kept,
             a_reader_behind_many_writers_misses_nothing,
+            refused_changes_among_appends_leave_no_gap,
             positions_are_never_given_twice,
             time_never_goes_back_in_the_log,
             messages_are_listed_in_pages,
