@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{ErrorKind, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -137,14 +137,16 @@ pub(crate) fn admin_key(path: &Path) -> Result<AdminKey> {
     }
 }
 
-/// Writes a secret to a new file that only this user can read, on stable storage.
+/// Writes a secret to a new file that only this user can read, on stable storage. The file is there whole or not
+/// at all: one that a kill or a full disk had left empty would be taken for the user's own, and refused.
 fn write_secret(path: &Path, secret: &str) -> Result<()> {
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".key-").tempfile_in(dir)?;
         writeln!(file, "{secret}")?;
-        file.sync_all()?;
-        let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-        File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|error| error.error)?;
+        File::open(dir)?.sync_all()
     };
     write().with_context(|| format!("write a new key to {}", path.display()))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{Dice, Home, Server, Sink, percentile, say};
+use crate::support::{Dice, Home, Server, Sink, let_pass, percentile, say};
 
 use books::{Books, Findings};
 use load::Load;
@@ -25,6 +25,8 @@ const CONTROL_KILLS: usize = 12;
 struct Run {
     findings: Findings,
     ready: Vec<Duration>,
+    /// What `pushpull doctor` said at the end.
+    doctor: String,
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -39,6 +41,7 @@ async fn nothing_acknowledged_is_lost_however_often_the_process_is_killed() {
         percentile(&mut run.ready, 0.99),
     ));
     assert_eq!(run.findings.wrong(), Vec::<String>::new());
+    assert!(run.doctor.contains("its books balance"), "{}", run.doctor);
     assert!(run.findings.acknowledged > kills, "the server was hardly under load: {}", run.findings);
 }
 
@@ -76,8 +79,9 @@ async fn run(home: Home, kills: usize, dice: Dice) -> Run {
     let entries = load.finish().await;
     let standing = books::settled(&last).await;
     last.stop().await;
+    let doctor = home.doctor().await;
     let findings = Books { entries, arrivals: sink.take_ledger(), killed, standing }.check();
-    Run { findings, ready }
+    Run { findings, ready, doctor }
 }
 
 async fn start(home: &Home, ready: &mut Vec<Duration>) -> Server {
@@ -89,10 +93,10 @@ async fn start(home: &Home, ready: &mut Vec<Duration>) -> Server {
 /// Lets a server live under load for a while, and kills it; when that was. Some are asked to stop just before.
 async fn kill_serving(server: Server, load: &Load, dice: &Dice) -> Instant {
     load.serve_at(server.address);
-    tokio::time::sleep(dice.millis(50, 800)).await;
+    let_pass(dice.millis(50, 800)).await;
     if dice.once_in(6) {
         server.terminate();
-        tokio::time::sleep(dice.millis(0, 60)).await;
+        let_pass(dice.millis(0, 60)).await;
     }
     let at = Instant::now();
     server.kill().await;
@@ -103,7 +107,7 @@ async fn kill_serving(server: Server, load: &Load, dice: &Dice) -> Instant {
 /// Kills a server that may not be ready yet.
 async fn kill_starting(home: &Home, dice: &Dice) -> Instant {
     let starting = home.spawn();
-    tokio::time::sleep(dice.millis(0, 150)).await;
+    let_pass(dice.millis(0, 150)).await;
     let at = Instant::now();
     starting.kill().await;
     at

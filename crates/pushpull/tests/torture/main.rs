@@ -7,8 +7,12 @@
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
 )]
 
+mod canaries;
+mod changes;
 mod disk;
+mod first_start;
 mod fsync;
+mod hostile;
 mod input;
 mod kill;
 mod support;

@@ -114,13 +114,10 @@ impl Client {
     }
 
     /// The same when it must be answered.
-    #[track_caller]
-    pub(crate) fn call(&mut self, method: Method, path: &str, body: Bytes) -> impl Future<Output = Answer> {
-        async move {
-            match self.try_call(method.clone(), path, body, &[]).await {
-                Ok(answer) => answer,
-                Err(error) => panic!("{method} {path}: {error}"),
-            }
+    pub(crate) async fn call(&mut self, method: Method, path: &str, body: Bytes) -> Answer {
+        match self.try_call(method.clone(), path, body, &[]).await {
+            Ok(answer) => answer,
+            Err(error) => panic!("{method} {path}: {error}"),
         }
     }
 

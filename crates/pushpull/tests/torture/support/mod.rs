@@ -15,7 +15,7 @@ pub(crate) use server::{Home, Server, client_of};
 pub(crate) use sink::{Arrival, Ledger, Sink, hash};
 
 /// How long a test waits for what must come: long enough for a busy machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// How long between two looks at what cannot be waited for otherwise.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -33,10 +33,13 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Opt
             }
         }
     };
-    match tokio::time::timeout(PATIENCE, wait).await {
-        Ok(found) => found,
-        Err(_) => panic!("never came: {what}"),
-    }
+    let Ok(found) = tokio::time::timeout(PATIENCE, wait).await else { panic!("never came: {what}") };
+    found
+}
+
+/// Lets time pass that is part of an attack: when to kill, how late to answer. Never to wait for a state.
+pub(crate) async fn let_pass(time: Duration) {
+    tokio::time::sleep_until(tokio::time::Instant::now() + time).await;
 }
 
 /// Says what was measured, beside the verdict of the test.

@@ -88,6 +88,13 @@ impl Home {
         Starting { child, out, started }
     }
 
+    /// What `pushpull doctor` says of the data, while no server runs.
+    pub(crate) async fn doctor(&self) -> String {
+        let mut doctor = Command::new(&self.program);
+        doctor.arg("doctor").env_clear().envs(self.settings.iter().cloned());
+        String::from_utf8(doctor.output().await.unwrap().stdout).unwrap()
+    }
+
     /// Starts the server and waits until it is ready.
     pub(crate) async fn start(&self) -> Server {
         match self.spawn().ready().await {
@@ -140,6 +147,14 @@ impl Server {
     pub(crate) fn pid(&self) -> rustix::process::Pid {
         let id = self.child.id().expect("not waited for yet");
         rustix::process::Pid::from_raw(id.cast_signed()).unwrap()
+    }
+
+    /// The most memory that it ever had resident, in MiB.
+    pub(crate) fn memory_peak(&self) -> u64 {
+        let status = format!("/proc/{}/status", self.pid().as_raw_nonzero());
+        let status = std::fs::read_to_string(status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.split_whitespace().next().unwrap().parse::<u64>().unwrap() / 1_024
     }
 
     /// Ends it by SIGKILL.

@@ -41,6 +41,7 @@ struct State {
     ledger: Mutex<Ledger>,
     life: AtomicUsize,
     open: watch::Sender<usize>,
+    arrived: watch::Sender<()>,
     decide: Box<Decide>,
 }
 
@@ -67,6 +68,7 @@ impl Sink {
             ledger: Mutex::default(),
             life: AtomicUsize::new(0),
             open: watch::Sender::new(0),
+            arrived: watch::Sender::new(()),
             decide: Box::new(decide),
         });
         let shared = Arc::clone(&state);
@@ -109,9 +111,20 @@ impl Sink {
         std::mem::take(&mut *self.state.ledger.lock().unwrap())
     }
 
-    /// How many requests have arrived.
-    pub(crate) fn count(&self) -> usize {
-        self.state.ledger.lock().unwrap().values().map(Vec::len).sum()
+    /// When a message first arrived at a path, as soon as it has.
+    pub(crate) async fn first(&self, path: &str, id: &str) -> Instant {
+        let place = (path.to_owned(), id.to_owned());
+        let mut arrived = self.state.arrived.subscribe();
+        let wait = async {
+            loop {
+                arrived.mark_unchanged();
+                if let Some(arrivals) = self.state.ledger.lock().unwrap().get(&place) {
+                    return arrivals[0].at;
+                }
+                arrived.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(super::PATIENCE, wait).await.expect("the message arrives")
     }
 }
 
@@ -135,6 +148,7 @@ impl State {
         let status = (self.decide)(path, id, arrivals.len());
         let life = self.life.load(Ordering::SeqCst);
         arrivals.push(Arrival { status, life, at: Instant::now(), hash: hash(body) });
+        self.arrived.send_replace(());
         status
     }
 }
