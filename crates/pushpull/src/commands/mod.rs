@@ -2,6 +2,7 @@
 #![expect(clippy::print_stderr, reason = "commands speak to people")]
 
 mod backup;
+mod bench;
 mod call;
 mod config;
 mod demo;
@@ -34,6 +35,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
 }
 
 impl Cli {
@@ -47,6 +49,7 @@ impl Cli {
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Bench(bench) => bench.run(),
         }
     }
 }
