@@ -85,35 +85,34 @@ impl Course {
 
     /// Sends the messages and waits for their deliveries.
     pub(super) async fn run(&self, runtime: &Handle, subject: &Subject, plan: &Plan) -> Result<Outcome> {
-        let Self { ledger, target, warm_up, .. } = self;
+        let Self { ledger, target, warm_up, endpoints, .. } = self;
         let measured = *warm_up..*warm_up + plan.messages;
         let closed = Pace { rate: None, ..plan.pace };
         let warmed = load::send(runtime, target, ledger, 0..*warm_up, closed).await?;
         ensure!(ledger.accepted(0..*warm_up) > 0, "no message is accepted: {:?}", warmed.errors);
-        self.arrived(ledger.accepted(0..*warm_up)).await;
+        arrived(ledger, ledger.accepted(0..*warm_up) * endpoints).await;
         subject.rest().await?;
 
         let span = Span::begin(Some(subject))?;
         let sent = load::send(runtime, target, ledger, measured.clone(), plan.pace).await?;
         let messages_kept = ledger.accepted(0..measured.end);
-        self.arrived(messages_kept).await;
+        arrived(ledger, messages_kept * endpoints).await;
         // Late duplicates, and what the server has still to write, count.
         subject.rest().await?;
         let used = span.end(Some(subject))?;
         let accepted = ledger.accepted(measured.clone());
         Ok(Outcome { sent, used, ledger: Arc::clone(ledger), measured, accepted, messages_kept })
     }
+}
 
-    /// Waits until so many messages have arrived at each endpoint, or nothing arrives any more.
-    async fn arrived(&self, messages: usize) {
-        let owed = (messages * self.endpoints) as u64;
-        let (mut before, mut moved) = (0, Instant::now());
-        while before < owed && moved.elapsed() < QUIET_MAX {
-            tokio::time::sleep(LOOK).await;
-            let now = self.ledger.pairs();
-            if now > before {
-                (before, moved) = (now, Instant::now());
-            }
+/// Waits until so many pairs have arrived, or nothing arrives any more.
+pub(super) async fn arrived(ledger: &Ledger, owed: usize) {
+    let (mut before, mut moved) = (0, Instant::now());
+    while before < owed as u64 && moved.elapsed() < QUIET_MAX {
+        tokio::time::sleep(LOOK).await;
+        let now = ledger.pairs();
+        if now > before {
+            (before, moved) = (now, Instant::now());
         }
     }
 }

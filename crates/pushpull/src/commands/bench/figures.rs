@@ -31,13 +31,6 @@ impl Figures {
         }
     }
 
-    /// Adds others, their names after a prefix.
-    pub(super) fn put_all(&mut self, prefix: &str, others: &Self) {
-        for (name, value) in &others.0 {
-            self.put(format!("{prefix}{name}"), *value);
-        }
-    }
-
     /// The one of this name.
     pub(super) fn get(&self, name: &str) -> Option<f64> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| *value)

@@ -3,10 +3,15 @@
 //! The server is a process of its own, so that its CPU, memory and writes are its own; client and receiver are
 //! this process. Nothing is printed while something is measured.
 
+mod apps;
+mod backlog;
 mod ceiling;
 mod deliver;
 mod figures;
+mod hostile;
+mod idle;
 mod ledger;
+mod list;
 mod load;
 mod machine;
 mod options;
@@ -108,9 +113,11 @@ async fn once(sending: &Handle, origin: &Origin, plan: &Plan) -> Result<Run> {
     match plan.kind {
         Scenario::Ceiling => ceiling::measure(sending, plan).await,
         Scenario::Ingest | Scenario::Deliver | Scenario::FanOut => deliver::run(sending, origin, plan).await,
-        Scenario::Hostile | Scenario::Backlog | Scenario::Apps | Scenario::List | Scenario::Idle => {
-            anyhow::bail!("{} cannot be measured yet", plan.scenario)
-        }
+        Scenario::Hostile => hostile::run(sending, origin, plan).await,
+        Scenario::Backlog => backlog::run(sending, origin, plan).await,
+        Scenario::Apps => apps::run(sending, origin, plan).await,
+        Scenario::List => list::run(sending, origin, plan).await,
+        Scenario::Idle => idle::run(origin, plan).await,
         Scenario::All => unreachable!("all is made of the others"),
     }
 }

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use pushpull_domain::retry::parse_wait;
 use serde::Serialize;
 
-use super::{load::Pace, payload, subject::Origin};
+use super::{hostile, load::Pace, payload, subject::Origin};
 use crate::config;
 
 /// Most messages of a run, and most pairs of message and endpoint: each is kept in memory.
@@ -239,7 +239,7 @@ impl Options {
             "list: payloads of more than {LIST_SIZE_MAX} bytes"
         );
         ensure!(
-            kind != Scenario::Hostile || endpoints > 3,
+            kind != Scenario::Hostile || endpoints > hostile::BAD,
             "hostile: needs more than its three bad endpoints"
         );
         Ok(Plan {

@@ -134,7 +134,7 @@ impl fmt::Display for Measured {
             match pace.rate {
                 None => write!(f, "closed loop of {} callers", pace.callers)?,
                 Some(rate) => {
-                    write!(f, "{} a second by timetable, at most {} at once", shown(rate), pace.callers)?
+                    write!(f, "{} a second by timetable, at most {} at once", shown(rate), pace.callers)?;
                 }
             }
         }

@@ -24,9 +24,9 @@ use super::process::{Usage, resident_mib};
 use crate::{chance::SystemChance, commands::call::Api};
 
 /// Longest time until a server says that it is ready.
-const READY_MAX: Duration = Duration::from_secs(120);
+const READY_MAX: Duration = Duration::from_mins(2);
 /// Longest time until a server has ended that was told to stop.
-const STOP_MAX: Duration = Duration::from_secs(60);
+const STOP_MAX: Duration = Duration::from_mins(1);
 /// How often it is looked whether a server has come to rest.
 const REST_LOOK: Duration = Duration::from_millis(100);
 /// Looks without any use of CPU after which it has: outcomes are written within 50 ms.

@@ -14,8 +14,8 @@ use pushpull_domain::{
 use super::payload::Payloads;
 use crate::{chance::SystemChance, clock::SystemClock};
 
-/// The event type of every message.
-const EVENT_TYPE: &str = "bench.message";
+/// What stands before the payload of a message, and after it.
+const AROUND: (&str, &str) = (r#"{"eventType":"bench.message","payload":"#, "}");
 
 /// Where requests go, and what they are.
 pub(super) struct Target {
@@ -26,7 +26,7 @@ pub(super) struct Target {
 
 enum Kind {
     /// Messages of an application.
-    Messages { path: String, authorization: HeaderValue, before: String },
+    Messages { path: String, authorization: HeaderValue },
     /// Signed deliveries, as a server would send them.
     Deliveries { signer: Box<Signer> },
 }
@@ -39,10 +39,8 @@ impl Target {
         app: &str,
         payloads: Arc<Payloads>,
     ) -> Result<Self> {
-        let mut authorization = HeaderValue::try_from(format!("Bearer {key}"))?;
-        authorization.set_sensitive(true);
-        let before = format!(r#"{{"eventType":"{EVENT_TYPE}","payload":"#);
-        let kind = Kind::Messages { path: format!("/api/v1/app/{app}/msg"), authorization, before };
+        let authorization = authorization(key)?;
+        let kind = Kind::Messages { path: format!("/api/v1/app/{app}/msg"), authorization };
         Ok(Self { address, payloads, kind })
     }
 
@@ -63,8 +61,8 @@ impl Target {
         let request =
             Request::builder().method(Method::POST).header(header::CONTENT_TYPE, "application/json");
         let request = match &self.kind {
-            Kind::Messages { path, authorization, before } => {
-                let body = self.payloads.wrapped(message, before, "}");
+            Kind::Messages { path, authorization } => {
+                let body = message_body(&self.payloads, message);
                 request.uri(path).header(header::AUTHORIZATION, authorization).body(Full::new(body))
             }
             Kind::Deliveries { signer } => {
@@ -80,4 +78,16 @@ impl Target {
         };
         Ok(request?)
     }
+}
+
+/// What a key is sent as.
+pub(super) fn authorization(key: &str) -> Result<HeaderValue> {
+    let mut authorization = HeaderValue::try_from(format!("Bearer {key}"))?;
+    authorization.set_sensitive(true);
+    Ok(authorization)
+}
+
+/// The body of the call that sends a message.
+pub(super) fn message_body(payloads: &Payloads, message: usize) -> Bytes {
+    payloads.wrapped(message, AROUND.0, AROUND.1)
 }
