@@ -5,6 +5,7 @@ use anyhow::Result;
 use super::{
     figures::{Figures, Run},
     options::Plan,
+    phase,
     span::Span,
     subject::{Origin, Subject},
 };
@@ -13,6 +14,7 @@ use super::{
 pub(super) async fn run(origin: &Origin, plan: &Plan) -> Result<Run> {
     let subject = Subject::start(origin).await?;
     subject.rest().await?;
+    phase("looking at it");
     let span = Span::begin(Some(&subject))?;
     tokio::time::sleep(plan.idle).await;
     let used = span.end(Some(&subject))?;

@@ -27,6 +27,7 @@ mod target;
 use std::{io::Write, process::ExitCode};
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
@@ -43,7 +44,10 @@ const INTERRUPTED: u8 = 130;
 
 impl Bench {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let (plans, origin) = (self.plans()?, self.origin()?);
+        let plans = self.plans().unwrap_or_else(|error| {
+            clap::Error::raw(ErrorKind::ValueValidation, format!("{error:#}\n")).exit()
+        });
+        let origin = self.origin()?;
         let runtime = super::runtime()?;
         // Callers do not wait for the receiver's tasks, nor those for them.
         let sending = super::runtime()?;

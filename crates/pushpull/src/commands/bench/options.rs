@@ -2,7 +2,7 @@
 
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use pushpull_domain::retry::parse_wait;
 use serde::Serialize;
@@ -31,7 +31,7 @@ const KEY_FILE_HELP: &str = "File with its admin key [default: what PUSHPULL_ADM
 
 const EXAMPLES: &str = "\
 Examples:
-  pushpull bench deliver
+  pushpull bench
   pushpull bench deliver --rate 500 --duration 30s
   pushpull bench fan-out --endpoints 50 --messages 5000 --repeat 5 --json
   pushpull bench all --dir /var/tmp
@@ -67,6 +67,8 @@ pub(super) enum Scenario {
 }
 
 impl Scenario {
+    /// The main job.
+    const MAIN: [Self; 3] = [Self::Ingest, Self::Deliver, Self::FanOut];
     const EACH: [Self; 9] = [
         Self::Ceiling,
         Self::Ingest,
@@ -134,8 +136,8 @@ impl Scenario {
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// What to measure
-    scenario: Scenario,
+    /// What to measure, in this order [default: ingest deliver fan-out]
+    scenarios: Vec<Scenario>,
     /// Messages of a run [default: by scenario, 50000 for deliver]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MESSAGES_MAX)))]
     messages: Option<u32>,
@@ -170,8 +172,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
     /// Measure this server, on this machine and over plain HTTP, instead of one of our own
-    #[arg(long, value_name = "URL", conflicts_with = "dir")]
-    server: Option<String>,
+    #[arg(long, value_name = "URL", value_parser = address, conflicts_with = "dir")]
+    server: Option<SocketAddr>,
     #[arg(long, value_name = "FILE", requires = "server", help = KEY_FILE_HELP)]
     key_file: Option<PathBuf>,
     /// Its process, whose CPU and memory are to be told
@@ -202,15 +204,15 @@ pub(super) struct Plan {
 impl Options {
     /// Each scenario that is asked for.
     pub(super) fn plans(&self) -> Result<Vec<Plan>> {
-        match self.scenario {
+        let asked = if self.scenarios.is_empty() { &Scenario::MAIN[..] } else { &self.scenarios };
+        let each = asked.iter().flat_map(|asked| match asked {
             // What cannot be done with a given server is left out of all, and refused alone.
             Scenario::All => {
-                let each =
-                    Scenario::EACH.into_iter().filter(|kind| self.server.is_none() || kind.takes_any());
-                each.map(|kind| self.plan(kind)).collect()
+                Scenario::EACH.iter().filter(|kind| self.server.is_none() || kind.takes_any()).collect()
             }
-            one => Ok(vec![self.plan(one)?]),
-        }
+            one => vec![one],
+        });
+        each.map(|kind| self.plan(*kind)).collect()
     }
 
     fn plan(&self, kind: Scenario) -> Result<Plan> {
@@ -258,26 +260,23 @@ impl Options {
 
     /// Which server is measured.
     pub(super) fn origin(&self) -> Result<Origin> {
-        let Some(url) = &self.server else {
+        let Some(address) = self.server else {
             return Ok(Origin::Own { dir: self.dir.clone(), retry_schedule: RETRY_SCHEDULE });
         };
         let variable = config::environment().find(|(name, _)| name == KEY_FILE_VARIABLE);
         let file = self.key_file.clone().or(variable.map(|(_, file)| file.into()));
         let file = file.context("--server needs --key-file, a file with its admin key")?;
         let key = fs::read_to_string(&file).with_context(|| format!("read the key in {}", file.display()))?;
-        Ok(Origin::Given { address: address(url)?, key: key.trim().to_owned(), pid: self.server_pid })
+        Ok(Origin::Given { address, key: key.trim().to_owned(), pid: self.server_pid })
     }
 }
 
 /// The address in `http://ADDRESS:PORT`. The receiver is on loopback: a server elsewhere could not reach it.
-fn address(url: &str) -> Result<SocketAddr> {
-    let text = url
-        .strip_prefix("http://")
-        .map(|rest| rest.trim_end_matches('/').replace("localhost:", "127.0.0.1:"));
-    match text.and_then(|text| text.parse::<SocketAddr>().ok()) {
-        Some(address) if address.ip().is_loopback() => Ok(address),
-        _ => bail!("--server {url}: must be a server on this machine, such as http://127.0.0.1:8071"),
-    }
+fn address(url: &str) -> Result<SocketAddr, String> {
+    let text = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
+    let address = text.and_then(|text| text.replace("localhost:", "127.0.0.1:").parse::<SocketAddr>().ok());
+    let ours = address.filter(|address| address.ip().is_loopback());
+    ours.ok_or("must be a server on this machine, such as http://127.0.0.1:8071".into())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -327,6 +326,13 @@ mod tests {
         assert_eq!(plan("deliver --rate 500 --duration 2s").messages, 1_000);
         assert_eq!(plan("deliver --rate 500").messages, 15_000);
         assert_eq!(plan("deliver --rate 500 --messages 10").messages, 10);
+    }
+
+    #[test]
+    fn without_a_scenario_it_is_the_main_job_and_several_go_in_their_order() {
+        let names = |line| plans(line).unwrap().iter().map(|plan| plan.scenario).collect::<Vec<_>>();
+        assert_eq!(names("--repeat 3"), ["ingest", "deliver", "fan-out"]);
+        assert_eq!(names("list idle --repeat 3"), ["list", "idle"]);
     }
 
     #[test]

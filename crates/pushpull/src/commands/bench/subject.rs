@@ -53,11 +53,24 @@ pub(super) struct Subject {
 }
 
 struct Own {
-    /// Killed when it is dropped.
-    child: Child,
+    process: Process,
     started_in: Duration,
     retry_schedule: &'static str,
+    /// Removed after its process has gone.
     home: TempDir,
+}
+
+/// Ended when it is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.start_kill();
+        // What was killed goes at once. Until it has, it may write into the directory that is removed next.
+        while let Ok(None) = self.0.try_wait() {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
 }
 
 impl Subject {
@@ -85,9 +98,9 @@ impl Subject {
 
     async fn spawn(home: TempDir, key: String, retry_schedule: &'static str) -> Result<Self> {
         let start = Instant::now();
-        let (child, address) = spawn(home.path(), retry_schedule).await?;
-        let pid = child.id();
-        let own = Own { child, started_in: start.elapsed(), retry_schedule, home };
+        let (process, address) = spawn(home.path(), retry_schedule).await?;
+        let pid = process.0.id();
+        let own = Own { process, started_in: start.elapsed(), retry_schedule, home };
         Ok(Self { address, api: Api::new(address, Some(key.clone())), key, pid, own: Some(own) })
     }
 
@@ -123,14 +136,14 @@ impl Subject {
     /// Stops it if it is our own; the bytes of its store then, its log written back.
     pub(super) async fn stop(self) -> Result<Option<u64>> {
         let Some(mut own) = self.own else { return Ok(None) };
-        own.end().await?;
+        own.process.end().await?;
         store_bytes(&data(own.home.path())).map(Some)
     }
 
     /// Stops our own and starts it again on the same store.
     pub(super) async fn restart(self) -> Result<Self> {
         let mut own = self.own.context("a server that is given is not restarted")?;
-        own.end().await?;
+        own.process.end().await?;
         Self::spawn(own.home, self.key, own.retry_schedule).await
     }
 
@@ -165,12 +178,13 @@ impl Subject {
     }
 }
 
-impl Own {
+impl Process {
+    /// Stops it as a supervisor does.
     async fn end(&mut self) -> Result<()> {
-        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        let pid = self.0.id().and_then(|pid| Pid::from_raw(pid.cast_signed()));
         kill_process(pid.context("the server has ended by itself")?, Signal::TERM)
             .context("stop the server")?;
-        let ended = tokio::time::timeout(STOP_MAX, self.child.wait()).await;
+        let ended = tokio::time::timeout(STOP_MAX, self.0.wait()).await;
         let status = ended.context("the server does not stop")??;
         ensure!(status.success(), "the server ended badly: {status}");
         Ok(())
@@ -182,8 +196,8 @@ fn data(home: &Path) -> PathBuf {
 }
 
 /// Starts this program as a server that sees nothing of our environment; when this returns, it is ready.
-async fn spawn(home: &Path, retry_schedule: &str) -> Result<(Child, SocketAddr)> {
-    let mut child = Command::new(std::env::current_exe().context("find this program")?)
+async fn spawn(home: &Path, retry_schedule: &str) -> Result<(Process, SocketAddr)> {
+    let child = Command::new(std::env::current_exe().context("find this program")?)
         .args(["serve", "--log", "error", "--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.1/32"])
         .args(["--shutdown-timeout", "2s", "--retry-schedule", retry_schedule])
         .arg("--data")
@@ -193,16 +207,16 @@ async fn spawn(home: &Path, retry_schedule: &str) -> Result<(Child, SocketAddr)>
         .env_clear()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .context("start a server")?;
-    let out = child.stdout.take().context("read what the server says")?;
+    let mut process = Process(child);
+    let out = process.0.stdout.take().context("read what the server says")?;
     let mut line = String::new();
     let mut out = BufReader::new(out);
     let said = tokio::time::timeout(READY_MAX, out.read_line(&mut line)).await;
     said.context("the server is not ready in time")?.context("read what the server says")?;
     match line.trim_end().strip_prefix("ready http://").map(str::parse) {
-        Some(Ok(address)) => Ok((child, address)),
+        Some(Ok(address)) => Ok((process, address)),
         Some(Err(_)) | None => bail!("the server did not start: it said `{}`", line.trim_end()),
     }
 }
