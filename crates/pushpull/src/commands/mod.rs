@@ -8,6 +8,7 @@ mod config;
 mod demo;
 mod doctor;
 mod key;
+mod port;
 mod serve;
 
 use std::{io::Write, process::ExitCode};

@@ -14,7 +14,6 @@ use tokio::{runtime::Handle, time::Instant};
 use super::{
     deliver::Course,
     figures::Run,
-    hostile::refusing,
     ledger::Ledger,
     load::{self, Pace},
     options::Plan,
@@ -23,7 +22,7 @@ use super::{
     subject::{Origin, Subject},
     target::{Target, authorization},
 };
-use crate::commands::call::Connection;
+use crate::commands::{call::Connection, port};
 
 /// Endpoints that refuse: each message owes one delivery to each.
 const REFUSING: usize = 50;
@@ -97,7 +96,7 @@ async fn owe(runtime: &Handle, subject: &Subject, plan: &Plan, owed: usize) -> R
     let app = subject.make_app().await?;
     let mut held = Vec::with_capacity(REFUSING);
     for _ in 0..REFUSING {
-        let (socket, address) = refusing()?;
+        let (socket, address) = port::free()?;
         subject.make_endpoint(&app, &format!("http://{address}/")).await?;
         held.push(socket);
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpSocket, TcpStream},
@@ -25,11 +25,14 @@ use super::{
     stats::Latencies,
     subject::{Origin, Subject},
 };
+use crate::commands::port;
 
 /// How many are bad: one of each kind.
 pub(super) const BAD: usize = 3;
 /// Between two bytes of an answer that drips: no read ever waits long, only the whole does.
 const DRIP: Duration = Duration::from_millis(100);
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1_024;
 /// The head of an answer whose body is longer than anybody waits for.
 const DRIPPING_HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n";
 
@@ -39,7 +42,7 @@ pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Resul
     phase("without the bad endpoints");
     let (mut run, without) = once(runtime, origin, &plan, &[]).await?;
     phase("beside them");
-    let bad = Bad::open().await?;
+    let bad = Bad::open()?;
     let (beside_run, beside) = once(runtime, origin, &plan, &bad.urls()).await?;
     run.faults.add(&beside_run.faults);
 
@@ -80,32 +83,20 @@ struct Bad {
 }
 
 impl Bad {
-    async fn open() -> Result<Self> {
-        let listen = || async { TcpListener::bind("127.0.0.1:0").await.context("listen for deliveries") };
-        let (hangs, drips) = (listen().await?, listen().await?);
-        let (refusing, refuses) = refusing()?;
-        let addresses = [hangs.local_addr()?, refuses, drips.local_addr()?];
+    fn open() -> Result<Self> {
+        let ((hangs, hangs_at), (refusing, refuses_at), (drips, drips_at)) =
+            (port::free()?, port::free()?, port::free()?);
         let (hanging, dripping) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(hangs, Arc::clone(&hanging), hang));
-        tasks.spawn(accept(drips, Arc::clone(&dripping), drip));
+        tasks.spawn(accept(hangs.listen(BACKLOG)?, Arc::clone(&hanging), hang));
+        tasks.spawn(accept(drips.listen(BACKLOG)?, Arc::clone(&dripping), drip));
+        let addresses = [hangs_at, refuses_at, drips_at];
         Ok(Self { addresses, hanging, dripping, _refusing: refusing, _tasks: tasks })
     }
 
     fn urls(&self) -> [String; BAD] {
         self.addresses.map(|address| format!("http://{address}/"))
     }
-}
-
-/// An address that nobody listens at, and that nobody else gets while the socket is held.
-pub(super) fn refusing() -> Result<(TcpSocket, SocketAddr)> {
-    let bind = || -> std::io::Result<(TcpSocket, SocketAddr)> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let address = socket.local_addr()?;
-        Ok((socket, address))
-    };
-    bind().context("find an address that refuses connections")
 }
 
 async fn accept<F>(listener: TcpListener, count: Arc<AtomicUsize>, treat: fn(TcpStream) -> F)
@@ -157,7 +148,7 @@ mod tests {
     async fn each_bad_endpoint_is_bad_in_its_own_way() {
         use tokio::io::AsyncReadExt;
 
-        let bad = Bad::open().await.unwrap();
+        let bad = Bad::open().unwrap();
         let [hangs, refuses, drips] = bad.addresses;
         assert!(TcpStream::connect(refuses).await.is_err());
         let mut dripping = TcpStream::connect(drips).await.unwrap();

@@ -19,6 +19,7 @@ mod payload;
 mod process;
 mod receiver;
 mod report;
+mod scenario;
 mod span;
 mod stats;
 mod subject;
@@ -33,8 +34,9 @@ use tokio::runtime::Handle;
 
 use super::serve::Stop;
 use figures::Run;
-use options::{Plan, Scenario};
+use options::Plan;
 use report::{Measured, Settings};
+use scenario::Scenario;
 use subject::Origin;
 
 pub(crate) use options::Options as Bench;

@@ -3,11 +3,11 @@
 use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use pushpull_domain::retry::parse_wait;
 use serde::Serialize;
 
-use super::{hostile, load::Pace, payload, subject::Origin};
+use super::{hostile, load::Pace, payload, scenario::Scenario, subject::Origin};
 use crate::config;
 
 /// Most messages of a run, and most pairs of message and endpoint: each is kept in memory.
@@ -40,97 +40,6 @@ Examples:
 Server, client and receiver share the cores of this machine. Figures compare only with those of the same \
 machine, build and hour; the ratio to the bare ceiling and the CPU per 1,000 are the steadiest. The exit code is \
 1 if anything was lost, badly signed or altered. What each figure means: docs/benchmarks.md";
-
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Scenario {
-    /// Messages accepted, none to deliver
-    Ingest,
-    /// Each message delivered to one endpoint
-    Deliver,
-    /// Each message delivered to ten endpoints
-    FanOut,
-    /// 47 good endpoints beside one that hangs, one that refuses and one that drips, and without them
-    Hostile,
-    /// A million deliveries owed: what a healthy endpoint beside them costs, and the start
-    Backlog,
-    /// Ten thousand applications of two endpoints: memory and start
-    Apps,
-    /// Messages read back in pages of 250
-    List,
-    /// Memory and CPU of a server that nobody calls
-    Idle,
-    /// The bare ceiling: signed and sent to the receiver, with nothing between
-    Ceiling,
-    /// All of these, one after the other
-    All,
-}
-
-impl Scenario {
-    /// The main job.
-    const MAIN: [Self; 3] = [Self::Ingest, Self::Deliver, Self::FanOut];
-    const EACH: [Self; 9] = [
-        Self::Ceiling,
-        Self::Ingest,
-        Self::Deliver,
-        Self::FanOut,
-        Self::Hostile,
-        Self::List,
-        Self::Idle,
-        Self::Apps,
-        Self::Backlog,
-    ];
-
-    /// As it is written.
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Ingest => "ingest",
-            Self::Deliver => "deliver",
-            Self::FanOut => "fan-out",
-            Self::Hostile => "hostile",
-            Self::Backlog => "backlog",
-            Self::Apps => "apps",
-            Self::List => "list",
-            Self::Idle => "idle",
-            Self::Ceiling => "ceiling",
-            Self::All => "all",
-        }
-    }
-
-    /// Whether it can be measured on a server that is given: not if it starts some, or must know their process.
-    const fn takes_any(self) -> bool {
-        match self {
-            Self::Ingest
-            | Self::Deliver
-            | Self::FanOut
-            | Self::Hostile
-            | Self::List
-            | Self::Ceiling
-            | Self::All => true,
-            Self::Backlog | Self::Apps | Self::Idle => false,
-        }
-    }
-
-    const fn messages(self) -> usize {
-        match self {
-            Self::Ingest | Self::Deliver | Self::Ceiling | Self::All => 50_000,
-            Self::FanOut => 10_000,
-            Self::Hostile => 1_000,
-            Self::Backlog | Self::List => 20_000,
-            Self::Apps | Self::Idle => 0,
-        }
-    }
-
-    const fn endpoints(self) -> usize {
-        match self {
-            Self::Deliver | Self::Ceiling | Self::Backlog | Self::All => 1,
-            Self::FanOut => 10,
-            Self::Hostile => 50,
-            Self::Apps => 2,
-            Self::Ingest | Self::List | Self::Idle => 0,
-        }
-    }
-}
 
 /// Measure a server on this machine: rate, latency, CPU, memory and disk, beside the bare ceiling
 #[derive(Debug, Args)]

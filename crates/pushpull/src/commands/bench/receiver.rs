@@ -16,16 +16,13 @@ use http_body_util::{BodyExt, Empty};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use pushpull_domain::signature;
-use tokio::{
-    net::{TcpListener, TcpSocket},
-    task::JoinSet,
-    time::Instant,
-};
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
 
 use super::{
     ledger::Ledger,
     payload::{self, Payloads},
 };
+use crate::commands::port;
 
 /// One arrival in so many is looked at closely: its signature is verified, its bytes are compared.
 pub(super) const SAMPLE: u64 = 16;
@@ -50,7 +47,8 @@ struct Desk {
 impl Receiver {
     /// Listens on loopback, and writes into these books.
     pub(super) fn open(ledger: Arc<Ledger>, payloads: Arc<Payloads>) -> Result<Self> {
-        let (listener, address) = listen().context("listen for deliveries")?;
+        let (socket, address) = port::free()?;
+        let listener = socket.listen(BACKLOG).context("listen for deliveries")?;
         let desk = Desk { ledger, payloads, secrets: OnceLock::new(), arrivals: AtomicU64::new(0) };
         let desk = Arc::new(desk);
         let mut accepting = JoinSet::new();
@@ -67,13 +65,6 @@ impl Receiver {
     pub(super) fn url(&self, endpoint: usize) -> String {
         format!("http://{}/{endpoint}", self.address)
     }
-}
-
-fn listen() -> std::io::Result<(TcpListener, SocketAddr)> {
-    let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let address = socket.local_addr()?;
-    Ok((socket.listen(BACKLOG)?, address))
 }
 
 async fn accept(listener: TcpListener, desk: Arc<Desk>) {
