@@ -126,28 +126,63 @@ impl fmt::Display for Measured {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Plan { scenario, messages, size, endpoints, pace, repeat, owed, apps, .. } = &self.plan;
         write!(f, "{scenario:<9}")?;
+        let endpoints = counted(*endpoints, "endpoint");
         if let Some(apps) = apps {
-            write!(f, "{} applications, {endpoints} endpoints each", shown(*apps as f64))?;
+            write!(f, "{}, {endpoints} each", counted(*apps, "application"))?;
         } else if *messages > 0 {
-            let count = shown(*messages as f64);
-            write!(f, "{count} messages of {size} bytes, {endpoints} endpoints, ")?;
+            write!(f, "{} of {size} bytes, {endpoints}, ", counted(*messages, "message"))?;
             match pace.rate {
-                None => write!(f, "closed loop of {} callers", pace.callers)?,
+                None => write!(f, "closed loop of {}", counted(pace.callers, "caller"))?,
                 Some(rate) => {
                     write!(f, "{} a second by timetable, at most {} at once", shown(rate), pace.callers)?;
                 }
             }
+        } else {
+            write!(f, "nobody calls")?;
         }
         if let Some(owed) = owed {
-            write!(f, ", {} deliveries owed", shown(*owed as f64))?;
+            write!(f, ", {} owed", counted(*owed, "delivery"))?;
         }
         if *repeat > 1 {
             write!(f, "; medians of {repeat} runs")?;
         }
         writeln!(f)?;
         for (name, cells) in self.figures.lines() {
-            writeln!(f, "  {name:<24}{cells}")?;
+            writeln!(f, "  {name:<26}{cells}")?;
         }
-        write!(f, "  {:<24}{}", "faults", self.faults.line())
+        write!(f, "  {:<26}{}", "faults", self.faults.line())
+    }
+}
+
+fn counted(count: usize, what: &str) -> String {
+    let many = match what.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{what}s"),
+    };
+    format!("{} {}", shown(count as f64), if count == 1 { what } else { &many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(name: &str, value: f64) -> Run {
+        let mut run = Run::default();
+        run.figures.put(name, value);
+        run
+    }
+
+    #[test]
+    fn a_run_is_compared_with_the_mean_of_the_ceilings_around_it() {
+        let mut own = run("delivered_per_s", 30.0).figures;
+        compare(&mut own, &[run("delivered_per_s", 80.0), run("delivered_per_s", 120.0)]);
+        assert_eq!((own.get("ceiling.per_s"), own.get("of_ceiling.rate")), (Some(100.0), Some(0.3)));
+        assert_eq!(own.get("of_ceiling.cpu"), None, "nothing is known of a server whose process is not");
+    }
+
+    #[test]
+    fn one_is_one_and_more_are_many() {
+        assert_eq!(counted(1, "endpoint"), "1 endpoint");
+        assert_eq!(counted(1_000, "delivery"), "1,000 deliveries");
     }
 }

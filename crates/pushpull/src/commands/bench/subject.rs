@@ -29,10 +29,11 @@ const READY_MAX: Duration = Duration::from_mins(2);
 const STOP_MAX: Duration = Duration::from_mins(1);
 /// How often it is looked whether a server has come to rest.
 const REST_LOOK: Duration = Duration::from_millis(100);
-/// Looks without any use of CPU after which it has: outcomes are written within 50 ms.
-const REST_LOOKS: usize = 3;
+/// Looks without any use of CPU after which it has: outcomes are written within 50 ms, and the log is written
+/// back into the file each 500 ms.
+const REST_LOOKS: usize = 7;
 /// Longest time that is waited for it to rest.
-const REST_MAX: Duration = Duration::from_secs(3);
+const REST_MAX: Duration = Duration::from_secs(5);
 
 /// How a server comes to be there.
 #[derive(Clone, Debug)]
@@ -133,7 +134,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Stops it if it is our own; the bytes of its store then, its log written back.
+    /// Stops it if it is our own; the bytes of its store then.
     pub(super) async fn stop(self) -> Result<Option<u64>> {
         let Some(mut own) = self.own else { return Ok(None) };
         own.process.end().await?;
@@ -221,14 +222,7 @@ async fn spawn(home: &Path, retry_schedule: &str) -> Result<(Process, SocketAddr
     }
 }
 
-/// Bytes of the store's files, without keys.
+/// Bytes of the store's file. The log beside it may outlive a stop, but it was written back before.
 fn store_bytes(data: &Path) -> Result<u64> {
-    let mut bytes = 0;
-    for entry in fs::read_dir(data).context("look into the server's directory")? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(FILE_NAME) {
-            bytes += entry.metadata()?.len();
-        }
-    }
-    Ok(bytes)
+    Ok(fs::metadata(data.join(FILE_NAME)).context("look at the server's store")?.len())
 }
