@@ -14,6 +14,10 @@ pub(crate) struct Queue<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new(length_max: usize) -> (Self, Receiver<T>) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "`send` bounds it; why it is not a bounded one stands above"
+        )]
         let (sender, receiver) = crossbeam_channel::unbounded();
         (Self { sender, length_max }, receiver)
     }

@@ -63,7 +63,6 @@ async fn a_delivered_kib_is_kept_in_under_two() {
     world.endpoint(&app).await;
     deliver(&world, &app, 5_000, 1_024).await;
     let each = bytes_of_file(dir.path()) / 5_000;
-    println!("{each} bytes are kept of a message of 1 KiB with one delivery and one attempt");
     assert!(each < 2_048, "{each}");
 }
 

@@ -158,6 +158,7 @@ pub async fn a_reader_behind_many_writers_misses_nothing(maker: &impl Maker) {
         });
     }
     let (store, no) = (Arc::clone(&world.store), app.no);
+    #[expect(clippy::disallowed_methods, reason = "its end is waited for below")]
     let reader = tokio::spawn(async move { follow(&*store, no, WRITERS * EACH).await });
     while let Some(done) = writers.join_next().await {
         done.unwrap();

@@ -147,6 +147,7 @@ pub async fn a_backup_made_while_writing_is_consistent(maker: &impl Maker) {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("backup");
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
+    #[expect(clippy::disallowed_methods, reason = "its end is waited for below")]
     let writer = {
         let (world, app) = (Arc::clone(&world), app.clone());
         tokio::spawn(async move {
