@@ -64,8 +64,12 @@ test("authentication.logout ends a portal's key, and no other", async () => {
   await refused(svix.authentication.logout(), 400, "not_a_portal_key");
 });
 
-test("authentication.dashboardAccess, the older name, gives a key too", { skip: generation > 1 && "gone in 2.x" }, async () => {
-  const app = await newApp();
-  const { token } = await svix.authentication.dashboardAccess(app.id);
-  assert.deepEqual((await client(token).endpoint.list(app.id)).data, []);
-});
+test(
+  "authentication.dashboardAccess, the older name, gives a key too",
+  { skip: generation > 1 && "gone in 2.x" },
+  async () => {
+    const app = await newApp();
+    const { token } = await svix.authentication.dashboardAccess(app.id);
+    assert.deepEqual((await client(token).endpoint.list(app.id)).data, []);
+  },
+);

@@ -73,7 +73,9 @@ test("application.list leaves out applications by their endpoints", async () => 
   assert.deepEqual(await shown({}), [true, true, true]);
   assert.deepEqual(await shown({ excludeAppsWithNoEndpoints: true }), [false, true, true]);
   assert.deepEqual(await shown({ excludeAppsWithDisabledEndpoints: true }), [true, false, true]);
-  assert.deepEqual(await shown({ excludeAppsWithSvixPlayEndpoints: true }), [true, true, true]);
+  assert.deepEqual(await shown({ excludeAppsWithSvixPlayEndpoints: false }), [true, true, true]);
+  const play = svix.application.list({ excludeAppsWithSvixPlayEndpoints: true });
+  await refused(play, 422, ["query", "exclude_apps_with_svix_play_endpoints"]);
 });
 
 test(`application.${upsert} replaces an application, or makes it under its uid`, async () => {

@@ -99,7 +99,12 @@ test("messageAttempt.listByMsg by every filter, there and back", async () => {
   const app = await newApp();
   const good = await newEndpoint(app, { uid: unique("uid") });
   const bad = await newEndpoint(app, {}, () => [500, {}, "no"]);
-  const message = await svix.message.create(app.id, { ...hello, eventId: unique("event"), channels: ["c"], tags: ["t"] });
+  const message = await svix.message.create(app.id, {
+    ...hello,
+    eventId: unique("event"),
+    channels: ["c"],
+    tags: ["t"],
+  });
   await recorded(app, good.endpoint, 1);
   await recorded(app, bad.endpoint, 3);
   const count = async (options) => {
@@ -130,7 +135,8 @@ test("messageAttempt.listByMsg by every filter, there and back", async () => {
 test("messageAttempt.listAttemptedMessages by every filter, there and back", async () => {
   const { app, endpoint, sent } = await scene();
   const numbers = async (options) => {
-    const list = (page) => attempts.listAttemptedMessages(app.id, endpoint.id, { withContent: true, ...options, ...page });
+    const list = (page) =>
+      attempts.listAttemptedMessages(app.id, endpoint.id, { withContent: true, ...options, ...page });
     return (await thereAndBack(list, 2)).map(({ payload }) => payload.n).join("");
   };
   assert.equal(await numbers({}), "876543210");
@@ -160,7 +166,10 @@ test("messageAttempt.listAttemptedDestinations tells how a message stands with e
   const found = Object.fromEntries(data.map((one) => [one.id, one]));
   assert.equal(data.length, 2);
   const [done, owed] = [found[good.endpoint.id], found[waiting.endpoint.id]];
-  assert.deepEqual([done.status, done.statusText, done.nextAttempt, done.description], [SUCCESS, "success", null, "good"]);
+  assert.deepEqual(
+    [done.status, done.statusText, done.nextAttempt, done.description],
+    [SUCCESS, "success", null, "good"],
+  );
   assert.deepEqual([owed.status, owed.statusText], [SENDING, "sending"]);
   assert.ok(Math.abs(owed.nextAttempt - Date.now() - 3_600_000) < 30_000, `${owed.nextAttempt}`);
   const all = await thereAndBack((page) => attempts.listAttemptedDestinations(app.id, message.id, page), 1);
@@ -194,7 +203,10 @@ test("messageAttempt.resend sends again, by hand", async () => {
   assert.equal(latest.triggerType, 1);
   await attempts.resend(app.id, message.id, endpoint.id);
   await recorded(app, endpoint, 3);
-  assert.deepEqual(inbox.arrived.map(({ headers }) => headers["webhook-id"]), [message.id, message.id, message.id]);
+  assert.deepEqual(
+    inbox.arrived.map(({ headers }) => headers["webhook-id"]),
+    [message.id, message.id, message.id],
+  );
   await svix.message.expungeContent(app.id, message.id);
   await refused(attempts.resend(app.id, message.id, endpoint.id), 400, "payload_expired");
 });

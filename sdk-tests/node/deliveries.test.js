@@ -1,7 +1,17 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { eventually, eventTypesField, newApp, refused, svix, unique } from "./sdk.js";
-import { checkHook, checkRefused, ed25519Signatures, Inbox, newEndpoint, newKeyPair, newSecret, start, stop } from "./receiver.js";
+import {
+  checkHook,
+  checkRefused,
+  ed25519Signatures,
+  Inbox,
+  newEndpoint,
+  newKeyPair,
+  newSecret,
+  start,
+  stop,
+} from "./receiver.js";
 
 before(start);
 after(stop);
@@ -22,7 +32,7 @@ test("a webhook is signed by both families of headers", async () => {
   checkHook(secret, { headers, body });
   // What a verifier must refuse: another secret, another time, another id.
   checkRefused(newSecret(), body, headers);
-  for (const changed of [{ "timestamp": `${Number(headers["svix-timestamp"]) + 1}` }, { id: "msg_another" }]) {
+  for (const changed of [{ timestamp: `${Number(headers["svix-timestamp"]) + 1}` }, { id: "msg_another" }]) {
     const [[name, value]] = Object.entries(changed);
     checkRefused(secret, body, { ...headers, [`svix-${name}`]: value, [`webhook-${name}`]: value });
   }
@@ -79,13 +89,16 @@ test("a rotation from HMAC to ed25519 signs in both ways meanwhile", async () =>
 
 test("custom headers come along, and a 410 disables the endpoint", async () => {
   const app = await newApp();
-  const headers = { "X-Tenant": "a; b=\"c\"", Authorization: "Bearer s3cret" };
+  const headers = { "X-Tenant": 'a; b="c"', Authorization: "Bearer s3cret" };
   const { endpoint, inbox } = await newEndpoint(app, { headers }, () => [410]);
   await svix.message.create(app.id, hello);
   const [hook] = await inbox.wait(1);
   assert.equal(hook.headers["x-tenant"], headers["X-Tenant"]);
   assert.equal(hook.headers.authorization, "Bearer s3cret");
-  await eventually(() => svix.endpoint.get(app.id, endpoint.id), ({ disabled }) => disabled);
+  await eventually(
+    () => svix.endpoint.get(app.id, endpoint.id),
+    ({ disabled }) => disabled,
+  );
 });
 
 test("a failed webhook is sent again with the same id, until it is taken", async () => {
@@ -93,7 +106,10 @@ test("a failed webhook is sent again with the same id, until it is taken", async
   const { inbox } = await newEndpoint(app, {}, (n) => [n < 2 ? 500 : 200]);
   const { id } = await svix.message.create(app.id, hello);
   const arrived = await inbox.wait(3);
-  assert.deepEqual(arrived.map(({ headers }) => headers["svix-id"]), [id, id, id]);
+  assert.deepEqual(
+    arrived.map(({ headers }) => headers["svix-id"]),
+    [id, id, id],
+  );
 });
 
 test("an endpoint gets the messages of its event types and channels, and no other", async () => {
@@ -130,7 +146,10 @@ test("endpoint.sendExample sends the event type's example to one endpoint", asyn
   assert.equal(other.inbox.arrived.length, 0);
   const ping = await svix.endpoint.sendExample(app.id, endpoint.id, { eventType: "svix.ping" });
   assert.deepEqual(ping.payload, { success: true });
-  await refused(svix.endpoint.sendExample(app.id, endpoint.id, { eventType, exampleIndex: 7 }), 422, ["body", "exampleIndex"]);
+  await refused(svix.endpoint.sendExample(app.id, endpoint.id, { eventType, exampleIndex: 7 }), 422, [
+    "body",
+    "exampleIndex",
+  ]);
   await refused(svix.endpoint.sendExample(app.id, endpoint.id, { eventType: unique("none") }), 404, "not_found");
 });
 
@@ -151,10 +170,19 @@ test("endpoint.recover sends again what failed, and getStats counts how deliveri
   assert.deepEqual([task.status, task.task], ["running", "endpoint.recover"]);
   assert.deepEqual(await svix.endpoint.recover(app.id, endpoint.id, { since: start, until }, options), task);
   const arrived = await inbox.wait(3 * 3 + 3);
-  assert.deepEqual(arrived.slice(9).map(({ headers }) => headers["svix-id"]).sort(), [...sent].sort());
+  assert.deepEqual(
+    arrived
+      .slice(9)
+      .map(({ headers }) => headers["svix-id"])
+      .sort(),
+    [...sent].sort(),
+  );
   const counted = await eventually(stats, ({ success }) => success === 3);
   assert.deepEqual({ ...counted, canceled: 0 }, { success: 3, pending: 0, sending: 0, fail: 0, canceled: 0 });
-  assert.equal((await stats({ since: new Date(Date.now() + 60_000), until: new Date(Date.now() + 120_000) })).success, 0);
+  assert.equal(
+    (await stats({ since: new Date(Date.now() + 60_000), until: new Date(Date.now() + 120_000) })).success,
+    0,
+  );
   assert.equal((await stats({ since: start, until: new Date(Date.now() + 60_000) })).success, 3);
   const future = { since: new Date(Date.now() + 3_600_000) };
   await refused(svix.endpoint.recover(app.id, endpoint.id, future), 422, ["body", "since"]);

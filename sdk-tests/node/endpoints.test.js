@@ -25,7 +25,16 @@ test("endpoint.create gives back what it was given", async () => {
   };
   const endpoint = await svix.endpoint.create(app.uid, given);
   assert.match(endpoint.id, /^ep_[A-Za-z0-9]{27}$/);
-  for (const field of ["url", "uid", "description", "throttleRate", "disabled", "channels", "metadata", eventTypesField]) {
+  for (const field of [
+    "url",
+    "uid",
+    "description",
+    "throttleRate",
+    "disabled",
+    "channels",
+    "metadata",
+    eventTypesField,
+  ]) {
     assert.deepEqual(endpoint[field], given[field], field);
   }
   assert.ok(Math.abs(endpoint.createdAt - Date.now()) < 60_000);
@@ -66,7 +75,10 @@ test("endpoint.list goes there and back, in either order", async () => {
   made.sort();
   for (const order of ["ascending", "descending"]) {
     const all = await thereAndBack((page) => svix.endpoint.list(app.id, { order, ...page }), 3);
-    assert.deepEqual(all.map(({ id }) => id), order === "ascending" ? made : [...made].reverse());
+    assert.deepEqual(
+      all.map(({ id }) => id),
+      order === "ascending" ? made : [...made].reverse(),
+    );
   }
   assert.deepEqual((await svix.endpoint.list((await newApp()).id)).data, []);
 });
@@ -86,7 +98,14 @@ test(`endpoint.${upsert} replaces an endpoint, or makes it under its uid`, async
 
 test("endpoint.patch takes null for another thing than absence", async () => {
   const app = await newApp();
-  const all = { uid: unique("uid"), description: "d", channels: ["c"], throttleRate: 4, [eventTypesField]: ["a"], metadata: { m: "1" } };
+  const all = {
+    uid: unique("uid"),
+    description: "d",
+    channels: ["c"],
+    throttleRate: 4,
+    [eventTypesField]: ["a"],
+    metadata: { m: "1" },
+  };
   const endpoint = await newEndpoint(app, all);
   const disabled = await svix.endpoint.patch(app.id, endpoint.id, { disabled: true });
   assert.equal(disabled.disabled, true);
@@ -106,6 +125,25 @@ test("endpoint.patch takes null for another thing than absence", async () => {
   await refused(svix.endpoint.get(app.id, all.uid), 404, "not_found");
   await refused(svix.endpoint.patch(app.id, endpoint.id, { url: "gopher://x" }), 422, ["body", "url"]);
 });
+
+test(
+  "rateLimit, the older name of throttleRate, is taken and shown",
+  { skip: generation > 1 && "gone in 2.x" },
+  async () => {
+    const app = await newApp({ rateLimit: 7 });
+    assert.deepEqual([app.rateLimit, app.throttleRate], [7, 7]);
+    assert.equal((await svix.application.patch(app.id, { rateLimit: 8 })).throttleRate, 8);
+    const endpoint = await newEndpoint(app, { rateLimit: 9, version: 1 });
+    assert.deepEqual([endpoint.rateLimit, endpoint.throttleRate], [9, 9]);
+    assert.equal(
+      (await svix.endpoint.update(app.id, endpoint.id, endpoint)).rateLimit,
+      9,
+      "written back as it was shown",
+    );
+    assert.equal((await svix.endpoint.patch(app.id, endpoint.id, { rateLimit: null })).throttleRate ?? null, null);
+    await refused(newEndpoint(app, { rateLimit: 1, throttleRate: 2 }), 422, ["body", "rateLimit"]);
+  },
+);
 
 test("endpoint.patch puts a secret in place at once", { skip: generation > 1 && "gone in 2.x" }, async () => {
   const app = await newApp();
@@ -172,5 +210,8 @@ test("endpoint.rotateSecret puts the given secret in place, or a new one", async
   const fourth = await secret();
   await svix.endpoint.rotateSecret(app.id, id, {}, options);
   assert.equal(await secret(), fourth, "the same key rotates once");
-  await refused(svix.endpoint.rotateSecret(app.id, id, { gracePeriodSeconds: 9_999_999 }), 422, ["body", "gracePeriodSeconds"]);
+  await refused(svix.endpoint.rotateSecret(app.id, id, { gracePeriodSeconds: 9_999_999 }), 422, [
+    "body",
+    "gracePeriodSeconds",
+  ]);
 });

@@ -35,7 +35,11 @@ test("eventType.list goes there and back, in either order, with and without sche
   for (const name of names) await svix.eventType.create({ name, description: name, schemas });
   await svix.eventType.delete(names[4]);
   const list = async (options) => {
-    const all = await thereAndBack((page) => svix.eventType.list({ ...options, ...page }), 2, ({ name }) => name);
+    const all = await thereAndBack(
+      (page) => svix.eventType.list({ ...options, ...page }),
+      2,
+      ({ name }) => name,
+    );
     return all.filter(({ name }) => name.startsWith(prefix));
   };
   const named = async (options) => (await list(options)).map(({ name }) => name);
@@ -71,7 +75,10 @@ test("featureFlag, the older name for one, is taken and shown", { skip: generati
   const name = unique("type");
   const made = await svix.eventType.create({ name, description: "d", featureFlag: "beta" });
   assert.deepEqual([made.featureFlag, made.featureFlags], ["beta", ["beta"]]);
-  assert.deepEqual(await svix.eventType.update(name, made), { ...made, updatedAt: (await svix.eventType.get(name)).updatedAt });
+  assert.deepEqual(await svix.eventType.update(name, made), {
+    ...made,
+    updatedAt: (await svix.eventType.get(name)).updatedAt,
+  });
   const emptied = await svix.eventType.patch(name, { featureFlag: null });
   assert.deepEqual([emptied.featureFlag ?? null, emptied.featureFlags ?? null], [null, null]);
   const both = { name: unique("type"), description: "d", featureFlag: "a", featureFlags: ["b"] };

@@ -59,7 +59,8 @@ test("every payload of GitHub, sent by the SDK, arrives byte for byte", once, (t
   sendAll(t, async (app, message) => {
     const { id } = await svix.message.create(app.id, message);
     return [id, Buffer.from(JSON.stringify(message.payload))];
-  }));
+  }),
+);
 
 test("every payload of GitHub, sent with spaces and escapes, arrives byte for byte", once, (t) =>
   sendAll(t, async (app, { eventType, payload }) => {
@@ -75,4 +76,5 @@ test("every payload of GitHub, sent with spaces and escapes, arrives byte for by
     });
     assert.equal(response.status, 202);
     return [(await response.json()).id, Buffer.from(text)];
-  }));
+  }),
+);

@@ -106,7 +106,8 @@ export function checkHook(secret, { headers, body }) {
     verifyWith(new Webhook(secret), body, signed);
     verifyWith(new StandardWebhook(secret), body, asStandard(signed));
   }
-  for (const name of ["id", "timestamp", "signature"]) assert.equal(headers[`svix-${name}`], headers[`webhook-${name}`]);
+  for (const name of ["id", "timestamp", "signature"])
+    assert.equal(headers[`svix-${name}`], headers[`webhook-${name}`]);
   checkRefused(secret, Buffer.concat([body, Buffer.from(" ")]), headers);
 }
 

@@ -41,6 +41,10 @@ def client(token):
 svix = client(key)
 
 
+# What was found wrong with webhooks on arrival.
+faults = []
+
+
 def unique(prefix):
     """A name that no other test uses."""
     return f"{prefix}-{uuid.uuid4().hex[:8]}"
@@ -71,6 +75,9 @@ def eventually(ask, wanted):
 
 class Case(unittest.TestCase):
     maxDiff = None
+
+    def tearDown(self):
+        self.assertEqual(faults, [])
 
     def refused(self, status, code, call, *arguments):
         """Sees that a call is refused so; for 422, `code` is where the fault is."""

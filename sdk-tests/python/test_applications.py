@@ -1,13 +1,24 @@
 from datetime import datetime, timezone
 
-from svix.api import ApplicationCreateOptions, ApplicationIn, ApplicationListOptions, ApplicationPatch, Ordering
+from svix.api import (
+    ApplicationCreateOptions,
+    ApplicationIn,
+    ApplicationListOptions,
+    ApplicationPatch,
+    Ordering,
+)
 
 from sdk import Case, new_app, new_endpoint, svix, unique
 
 
 class Application(Case):
     def test_create_gives_back_what_it_was_given(self):
-        given = {"name": "Grüße, 世界 🦀", "uid": unique("uid"), "throttle_rate": 250, "metadata": {"plan": "größer 🦀"}}
+        given = {
+            "name": "Grüße, 世界 🦀",
+            "uid": unique("uid"),
+            "throttle_rate": 250,
+            "metadata": {"plan": "größer 🦀"},
+        }
         app = svix.application.create(ApplicationIn(**given))
         self.assertRegex(app.id, "^app_[A-Za-z0-9]{27}$")
         for field, value in given.items():
@@ -21,7 +32,11 @@ class Application(Case):
         first = svix.application.create(ApplicationIn(name="twice"), options)
         self.assertEqual(svix.application.create(ApplicationIn(name="twice"), options), first)
         self.refused(
-            422, ["header", "idempotency-key"], svix.application.create, ApplicationIn(name="another"), options
+            422,
+            ["header", "idempotency-key"],
+            svix.application.create,
+            ApplicationIn(name="another"),
+            options,
         )
 
     def test_create_refuses_what_cannot_be(self):
@@ -68,7 +83,9 @@ class Application(Case):
         self.assertEqual(shown(), [True, True, True])
         self.assertEqual(shown(exclude_apps_with_no_endpoints=True), [False, True, True])
         self.assertEqual(shown(exclude_apps_with_disabled_endpoints=True), [True, False, True])
-        self.assertEqual(shown(exclude_apps_with_svix_play_endpoints=True), [True, True, True])
+        self.assertEqual(shown(exclude_apps_with_svix_play_endpoints=False), [True, True, True])
+        play = ApplicationListOptions(exclude_apps_with_svix_play_endpoints=True)
+        self.refused(422, ["query", "exclude_apps_with_svix_play_endpoints"], svix.application.list, play)
 
     def test_upsert_replaces_an_application_or_makes_it_under_its_uid(self):
         uid = unique("uid")

@@ -100,8 +100,12 @@ class Scene(Case):
         full = the_last(with_content=True, with_msg=True)
         self.assertRegex(full.id, "^atmpt_[A-Za-z0-9]{27}$")
         self.assertEqual((full.response, full.response_status_code), ("said 201", 201))
-        self.assertEqual((full.msg_id, full.endpoint_id, full.url), (self.sent[7].id, self.endpoint.id, self.endpoint.url))
-        self.assertEqual((full.msg.id, full.msg.event_type, full.msg.payload), (self.sent[7].id, "second.half", {}))
+        self.assertEqual(
+            (full.msg_id, full.endpoint_id, full.url), (self.sent[7].id, self.endpoint.id, self.endpoint.url)
+        )
+        self.assertEqual(
+            (full.msg.id, full.msg.event_type, full.msg.payload), (self.sent[7].id, "second.half", {})
+        )
         self.assertEqual((str(full.status_text), full.trigger_type), ("success", 0))
         self.assertEqual((the_last().response, the_last().msg), ("", None))
 
@@ -200,7 +204,9 @@ class Attempts(Case):
         self.assertLess(abs(due - timedelta(hours=1)), timedelta(seconds=30))
         both = self.there_and_back(
             lambda limit, iterator: attempts.list_attempted_destinations(
-                app.id, message.id, MessageAttemptListAttemptedDestinationsOptions(limit=limit, iterator=iterator)
+                app.id,
+                message.id,
+                MessageAttemptListAttemptedDestinationsOptions(limit=limit, iterator=iterator),
             ),
             1,
         )
@@ -212,7 +218,9 @@ class Attempts(Case):
         message = send(app)
         [attempt] = recorded(app, endpoint, 1)
         self.assertEqual(attempts.get(app.id, message.id, attempt.id).response, "größer 🦀")
-        other = attempts.get(app.id, message.id, attempt.id, MessageAttemptGetOptions(expanded_statuses=False))
+        other = attempts.get(
+            app.id, message.id, attempt.id, MessageAttemptGetOptions(expanded_statuses=False)
+        )
         self.assertEqual(other.status, MessageStatus.SUCCESS)
         attempts.expunge_content(app.id, message.id, attempt.id)
         self.assertEqual(attempts.get(app.id, message.id, attempt.id).response, "")

@@ -31,7 +31,9 @@ class Endpoint(Case):
             "metadata": {"owner": "é"},
         }
         secret = new_secret()
-        endpoint = svix.endpoint.create(app.uid, EndpointIn(**shown, secret=secret, headers={"X-Tenant": "7"}))
+        endpoint = svix.endpoint.create(
+            app.uid, EndpointIn(**shown, secret=secret, headers={"X-Tenant": "7"})
+        )
         self.assertRegex(endpoint.id, "^ep_[A-Za-z0-9]{27}$")
         for field, value in shown.items():
             self.assertEqual(getattr(endpoint, field), value)
@@ -84,7 +86,9 @@ class Endpoint(Case):
         secret = svix.endpoint.get_secret(app.id, uid)
         replaced = svix.endpoint.upsert(app.id, uid, EndpointUpsertIn(url=URL + "/2", event_types=["a.b"]))
         self.assertEqual((replaced.id, replaced.uid, replaced.url), (made.id, uid, URL + "/2"))
-        self.assertEqual((replaced.event_types, replaced.channels, replaced.throttle_rate), (["a.b"], None, None))
+        self.assertEqual(
+            (replaced.event_types, replaced.channels, replaced.throttle_rate), (["a.b"], None, None)
+        )
         self.assertEqual(svix.endpoint.get_secret(app.id, uid), secret)
 
     def test_patch_takes_null_for_another_thing_than_absence(self):
@@ -115,7 +119,9 @@ class Endpoint(Case):
             out = svix.endpoint.get_headers(app.id, id)
             return out.headers, list(out.sensitive)
 
-        svix.endpoint.set_headers(app.id, id, EndpointHeadersIn(headers={"X-One": "1", "Authorization": "Bearer s"}))
+        svix.endpoint.set_headers(
+            app.id, id, EndpointHeadersIn(headers={"X-One": "1", "Authorization": "Bearer s"})
+        )
         self.assertEqual(shown(), ({"x-one": "1"}, ["authorization"]))
         svix.endpoint.patch_headers(app.id, id, EndpointHeadersPatchIn(headers={"X-Two": "zwei"}))
         self.assertEqual(shown(), ({"x-one": "1", "x-two": "zwei"}, ["authorization"]))

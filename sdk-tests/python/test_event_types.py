@@ -29,7 +29,9 @@ class EventType(Case):
             self.assertEqual(getattr(made, field), value)
         self.assertEqual(svix.event_type.get(given["name"]), made)
         self.refused(409, "conflict", svix.event_type.create, EventTypeIn(**given))
-        self.refused(422, ["body", "name"], svix.event_type.create, EventTypeIn(name="no spaces", description=""))
+        self.refused(
+            422, ["body", "name"], svix.event_type.create, EventTypeIn(name="no spaces", description="")
+        )
 
     def test_create_with_the_same_idempotency_key_is_answered_the_same(self):
         given = EventTypeIn(name=unique("type"), description="d")
@@ -64,7 +66,9 @@ class EventType(Case):
         given = EventTypeUpsertIn(description="made", schemas=SCHEMAS, group_name="g", deprecated=True)
         made = svix.event_type.upsert(name, given)
         replaced = svix.event_type.upsert(name, EventTypeUpsertIn(description="replaced"))
-        self.assertEqual((replaced.name, replaced.description, replaced.deprecated), (name, "replaced", False))
+        self.assertEqual(
+            (replaced.name, replaced.description, replaced.deprecated), (name, "replaced", False)
+        )
         self.assertEqual((replaced.schemas, replaced.group_name), (None, None))
         self.assertEqual(replaced.created_at, made.created_at)
 
@@ -74,7 +78,9 @@ class EventType(Case):
         svix.event_type.create(given)
         changed = svix.event_type.patch(name, EventTypePatch(description="other"))
         self.assertEqual((changed.schemas, changed.group_name, changed.feature_flags), (SCHEMAS, "g", ["f"]))
-        emptied = svix.event_type.patch(name, EventTypePatch(schemas=None, group_name=None, feature_flags=None))
+        emptied = svix.event_type.patch(
+            name, EventTypePatch(schemas=None, group_name=None, feature_flags=None)
+        )
         self.assertEqual((emptied.schemas, emptied.group_name, emptied.feature_flags), (None, None, None))
         self.assertEqual(emptied.description, "other")
 

@@ -61,7 +61,7 @@ class Message(Case):
             (422, ["body", "channels"], {"channels": []}),
             (422, ["body", "channels", "1"], {"channels": ["ok", "not ok"]}),
             (422, ["body", "tags"], {"tags": list("123456")}),
-            (422, ["body", "deliverAt"], {"deliver_at": now() - timedelta(days=1)}),
+            (422, ["body", "deliverAt"], {"deliver_at": now() + timedelta(days=2)}),
             (422, ["body", "payloadRetentionPeriod"], {"payload_retention_period": 91}),
             (422, ["body", "transformationsParams"], {"transformations_params": {"another": 1}}),
             (413, "payload_too_large", {"payload": {"text": "x" * 1_048_576}}),

@@ -9,7 +9,10 @@ use axum::{
 use bytes::Bytes;
 use http::{header, request::Parts};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 
 use crate::{
     problem::{Kind, Problem},
@@ -59,7 +62,7 @@ pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) ->
 pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     refuse_list(body)?;
     let mut json = serde_json::Deserializer::from_slice(body);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| fault(&error))?;
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| fault(body, &error))?;
     json.end().map_err(|error| malformed(&error))?;
     Ok(value)
 }
@@ -72,11 +75,15 @@ pub(crate) fn refuse_list(body: &[u8]) -> Result<(), Problem> {
     Ok(())
 }
 
-fn fault(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
-    if !error.inner().is_data() {
+fn fault(body: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
+    let text = if error.inner().is_data() {
+        plain(error.inner())
+    } else if serde_json::from_slice::<IgnoredAny>(body).is_err() {
         return malformed(error.inner());
-    }
-    let text = plain(error.inner());
+    } else {
+        // What serde_json says of a word of ours for which something else stands than a text.
+        "has not the type that it must have".to_owned()
+    };
     let mut place = vec!["body".to_owned()];
     place.extend(steps(error.path()));
     missing_or_invalid(place, text)
@@ -185,6 +192,13 @@ mod tests {
         name: String,
         #[serde(default)]
         inner: Vec<Inner>,
+        #[expect(dead_code, reason = "only whether it is read matters")]
+        word: Option<Word>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    enum Word {
+        A,
     }
 
     #[derive(Debug, Deserialize)]
@@ -207,6 +221,7 @@ mod tests {
         check(r#"{"name":"a"} x"#, "the body is not JSON: trailing characters at line 1, column 14");
         check("{}", "body.name: field required");
         check(r#"{"name":7}"#, "body.name: invalid type: integer `7`, expected a string");
+        check(r#"{"name":"a","word":7}"#, "body.word: has not the type that it must have");
         let deep = r#"{"name":"a","inner":[{"count":1},{"count":300}]}"#;
         check(deep, "body.inner.1.count: invalid value: integer `300`, expected u8");
     }

@@ -135,10 +135,9 @@ pub(crate) async fn once<F: Future<Output = Response>>(
     };
     match api.answered.0.try_get_with(name, first).await {
         Ok(answer) if answer.request == request_hash => Ok(answer.into_response()),
-        Ok(_) => Err(key_reused()),
         // Not a success, so not remembered: the next one tries again.
         Err(answer) if answer.request == request_hash => Ok((*answer).clone().into_response()),
-        Err(_) => Err(key_reused()),
+        Ok(_) | Err(_) => Err(key_reused()),
     }
 }
 

@@ -140,9 +140,12 @@ fn responses(route: &Route, generator: &mut SchemaGenerator) -> Map<String, Valu
         failures.push(("404", "There is no such thing.", &error));
     }
     if route.body.is_some() {
-        failures.push(("400", "The body is not JSON.", &error));
         failures.push(("409", "Another thing stands in the way.", &error));
         failures.push(("413", "The body is too large.", &error));
+    }
+    if route.body.is_some() || route.method == Method::POST {
+        let description = "The body is not JSON, or this cannot be done with something as it is.";
+        failures.push(("400", description, &error));
     }
     if route.body.is_some() || route.query.is_some() {
         failures.push(("422", "Something in the request is not what it must be.", &invalid));

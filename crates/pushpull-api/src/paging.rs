@@ -108,7 +108,10 @@ pub(crate) async fn visible<'a, K: Clone, T, U>(
     loop {
         let found = read(page.clone()).await?;
         let farthest = if page.backwards { found.items.first() } else { found.items.last() };
-        page.beyond = farthest.map(&key);
+        let Some(beyond) = farthest.map(&key) else {
+            return Ok(Page { items: Vec::new(), done: found.done, reached: found.reached });
+        };
+        page.beyond = Some(beyond);
         let items: Vec<U> = found.items.into_iter().filter_map(&show).collect();
         if found.done || !items.is_empty() {
             return Ok(Page { items, done: found.done, reached: None });

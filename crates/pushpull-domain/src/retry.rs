@@ -140,7 +140,10 @@ impl<'de> Deserialize<'de> for RetrySchedule {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let waits = Vec::<f64>::deserialize(deserializer)?
             .into_iter()
-            .map(|secs| Duration::try_from_secs_f64(secs).map_err(de::Error::custom))
+            .map(|secs| {
+                Duration::try_from_secs_f64(secs)
+                    .map_err(|_| de::Error::custom("a wait is 0 seconds to 30 days"))
+            })
             .collect::<Result<_, _>>()?;
         Self::new(waits).map_err(de::Error::custom)
     }

@@ -229,8 +229,9 @@ impl Inner {
 
     /// Takes in a committed message.
     fn offer(self: &Arc<Self>, message: &Arc<Message>) {
-        let due_at = message.deliver_at.unwrap_or(message.created_at).max(message.created_at);
         let now = self.clock.now();
+        // Not its time in the log, which may lie ahead of a clock that was put back.
+        let due_at = message.deliver_at.unwrap_or(now);
         for (endpoint, seq) in &message.fanout {
             let delivery = Delivery {
                 key: DeliveryKey { endpoint: *endpoint, seq: *seq },

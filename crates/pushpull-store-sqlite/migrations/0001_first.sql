@@ -21,6 +21,7 @@ CREATE TABLE api_key (
     last_used_at INTEGER,
     revoked_at INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX api_key_revoked ON api_key (revoked_at) WHERE revoked_at IS NOT NULL;
 
 CREATE TABLE app (
     no INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -188,9 +188,9 @@ impl Catalog for Sqlite {
                 } else {
                     ""
                 },
-                if filter.with_disabled_endpoints {
-                    "AND NOT EXISTS (SELECT 1 FROM endpoint WHERE app = app.no AND deleted_at IS NULL
-                         AND disabled_at IS NOT NULL)"
+                if filter.with_disabled_endpoints_only {
+                    "AND (EXISTS (SELECT 1 FROM endpoint WHERE app = app.no AND deleted_at IS NULL AND disabled_at IS NULL)
+                         OR NOT EXISTS (SELECT 1 FROM endpoint WHERE app = app.no AND deleted_at IS NULL))"
                 } else {
                     ""
                 },

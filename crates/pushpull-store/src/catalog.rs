@@ -3,7 +3,7 @@
 //! Lookups give an `Option`: whether absence is an error is the caller's to say. Writes are whole objects:
 //! read, change, write back with the `updated_at` that was read, and read again on [`WriteError::Stale`].
 
-use std::{ops::Bound, sync::Arc};
+use std::{ops::Bound, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
@@ -64,8 +64,8 @@ pub struct PageQuery<K> {
 pub struct AppListFilter {
     /// Those without an endpoint.
     pub without_endpoints: bool,
-    /// Those that have an endpoint that is disabled.
-    pub with_disabled_endpoints: bool,
+    /// Those that have endpoints, all of them disabled.
+    pub with_disabled_endpoints_only: bool,
 }
 
 /// A new application; the store gives it its number, id and times.
@@ -82,6 +82,9 @@ pub struct NewApp {
     /// Free pairs of text.
     pub metadata: pushpull_domain::Metadata,
 }
+
+/// How long a key is still listed after it was revoked or ended by itself: 7 days. Upkeep removes it then.
+pub const REVOKED_KEYS_KEPT: Duration = Duration::from_hours(7 * 24);
 
 /// The catalogue.
 pub trait Catalog: Send + Sync {

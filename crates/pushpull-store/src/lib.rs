@@ -13,7 +13,7 @@ pub mod messages;
 pub mod publish;
 pub mod upkeep;
 
-pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, Ref};
+pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref};
 pub use deliveries::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint,
     Recovery, RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,

@@ -24,6 +24,8 @@ pub struct TestStore {
     pub log: Arc<Log>,
     /// An environment.
     pub environment: Environment,
+    /// The clock it goes by, for whoever works with it.
+    pub clock: Arc<dyn Clock>,
     /// What the store reported as fatal.
     pub fatal: Arc<Mutex<Vec<String>>>,
 }
@@ -40,7 +42,7 @@ impl TestStore {
         let reported = Arc::clone(&fatal);
         let options = Options {
             dir: dir.path().to_owned(),
-            clock,
+            clock: Arc::clone(&clock),
             chance: Arc::new(SeededChance::new(7)),
             master_key: MasterKey::new([7; 32]),
             older_master_keys: Vec::new(),
@@ -50,7 +52,7 @@ impl TestStore {
         let log = Arc::new(Log::new(Arc::clone(&sqlite) as Arc<dyn Store>));
         let id = EnvironmentId::new(Timestamp::from_millis(1_795_513_560_000), [1; 15]);
         let environment = log.store().ensure_environment(id, "test").await.expect("an environment");
-        Self { dir, sqlite, log, environment, fatal }
+        Self { dir, sqlite, log, environment, clock, fatal }
     }
 
     /// A new application, named by its uid.

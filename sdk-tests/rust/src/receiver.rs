@@ -45,7 +45,6 @@ pub type Answer = (u16, &'static [(&'static str, &'static str)], String);
 type Answerer = Box<dyn Fn(usize, &Hook) -> Answer + Send + Sync>;
 
 /// A receiver, and what arrived there.
-#[derive(Clone)]
 pub struct Inbox {
     pub url: String,
     shared: Arc<Shared>,
@@ -128,9 +127,14 @@ async fn take(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Respons
     let (parts, body) = request.into_parts();
     let hook = Hook { headers: parts.headers, body: body.collect().await.unwrap().to_bytes() };
     let secrets = shared.secrets.lock().unwrap().clone();
-    let faults = secrets.iter().filter_map(|secret| check(secret, &hook).err());
+    let faults: Vec<String> = secrets.iter().filter_map(|secret| check(secret, &hook).err()).collect();
+    let (status, headers, text) = if faults.is_empty() {
+        (shared.answer)(shared.arrived.borrow().len(), &hook)
+    } else {
+        // Not taken, so that a test sees it even if it only looks at how attempts ended.
+        (400, &[][..], faults.join(", "))
+    };
     shared.faults.lock().unwrap().extend(faults);
-    let (status, headers, text) = (shared.answer)(shared.arrived.borrow().len(), &hook);
     shared.arrived.send_modify(|hooks| hooks.push(hook));
     let mut response = Response::new(Full::from(text));
     *response.status_mut() = status.try_into().unwrap();

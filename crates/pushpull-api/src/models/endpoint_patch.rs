@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::endpoint_in::{
     self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_secret, check_uid,
-    check_url, check_version, invalid, set_disabled,
+    check_url, check_version, set_disabled,
 };
 use super::schema;
 use crate::{
@@ -56,8 +56,9 @@ pub struct EndpointPatch {
     #[schemars(with = "Metadata")]
     pub metadata: Option<Metadata>,
     /// A secret to be put in place at once, without overlap, as SDKs of 1.x can ask for. `secret/rotate` has one.
-    #[schemars(with = "Option<String>")]
-    pub secret: Patch<String>,
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "schema::Secret")]
+    pub secret: Option<String>,
     /// Who moves along its deliveries. Only `push` for now.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "schema::Mode")]
@@ -107,14 +108,10 @@ impl EndpointPatch {
         if let Some(metadata) = &self.metadata {
             endpoint.metadata.clone_from(metadata);
         }
-        match &self.secret {
-            Patch::Absent => {}
-            Patch::Null => return Err(invalid("secret", "an endpoint always has a secret")),
-            Patch::Value(text) => {
-                let secret = check_secret("secret", text)?;
-                if secret != endpoint.secrets.current {
-                    endpoint.secrets = Secrets::new(secret);
-                }
+        if let Some(text) = &self.secret {
+            let secret = check_secret("secret", text)?;
+            if secret != endpoint.secrets.current {
+                endpoint.secrets = Secrets::new(secret);
             }
         }
         if let Some(mode) = self.mode {

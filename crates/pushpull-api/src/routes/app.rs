@@ -197,7 +197,7 @@ pub(crate) async fn list(
     let page = paging::query::<AppId>(query.limit, query.iterator.as_deref(), order)?;
     let filter = AppListFilter {
         without_endpoints: query.exclude_apps_with_no_endpoints,
-        with_disabled_endpoints: query.exclude_apps_with_disabled_endpoints,
+        with_disabled_endpoints_only: query.exclude_apps_with_disabled_endpoints,
     };
     let found = api.store().apps(caller.environment, filter, page).await?;
     Ok(paging::answer(

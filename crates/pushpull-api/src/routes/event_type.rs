@@ -114,7 +114,7 @@ pub struct EventTypeUpsertIn {
     #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub feature_flags: Option<Vec<FeatureFlag>>,
     /// One such feature, as SDKs of 1.x can give it.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Name>")]
     pub feature_flag: Option<FeatureFlag>,
     /// Its own waits between attempts, in seconds; absent: the server's.
     #[schemars(with = "Option<Vec<f64>>")]
@@ -147,7 +147,7 @@ pub struct EventTypePatch {
     #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
     pub feature_flags: Patch<Vec<FeatureFlag>>,
     /// One such feature, as SDKs of 1.x can give it.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Name>")]
     pub feature_flag: Patch<FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[schemars(with = "Option<Vec<f64>>")]
@@ -181,7 +181,7 @@ pub struct EventTypeOut<'a> {
     pub feature_flags: Option<&'a [FeatureFlag]>,
     /// That feature, if it is one.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<schema::Name>")]
     pub feature_flag: Option<&'a FeatureFlag>,
     /// Its own waits between attempts, in seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -267,9 +267,7 @@ impl EventTypePatch {
 
 /// An object with a schema for each version; kept as it came.
 fn check_schemas(schemas: Box<RawValue>) -> Result<Box<RawValue>, Problem> {
-    match serde_json::from_str::<BTreeMap<Cow<'_, str>, BTreeMap<Cow<'_, str>, serde::de::IgnoredAny>>>(
-        schemas.get(),
-    ) {
+    match serde_json::from_str::<BTreeMap<Cow<'_, str>, BTreeMap<Cow<'_, str>, &RawValue>>>(schemas.get()) {
         Ok(_) => Ok(schemas),
         Err(_) => {
             Err(invalid("schemas", "must be an object that has a JSON Schema, an object, for each version"))

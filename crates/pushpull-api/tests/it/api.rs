@@ -1,7 +1,7 @@
 //! The API over a store of its own, with a clock that stands still and chance from a seed: the same calls
 //! give the same bytes.
 
-use std::sync::Arc;
+use std::{fmt::Write, sync::Arc};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
@@ -203,11 +203,11 @@ impl Answer {
         for (name, value) in &self.headers {
             // How long it is says nothing that the body does not.
             if name != "content-length" {
-                out += &format!("{name}: {}\n", value.to_str().unwrap());
+                writeln!(out, "{name}: {}", value.to_str().unwrap()).unwrap();
             }
         }
         if !self.body.is_empty() {
-            out += &format!("\n{:#}\n", self.json());
+            writeln!(out, "\n{:#}", self.json()).unwrap();
         }
         out
     }

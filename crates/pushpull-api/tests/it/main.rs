@@ -5,8 +5,14 @@
 )]
 
 mod api;
+mod changes;
+mod idempotency;
+mod lists;
+mod messages;
 mod openapi;
+mod problems;
 mod routes;
 mod scopes;
 mod story;
 mod strangers;
+mod tokens;

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-/// What is known of the published API's routes that are here too: for each, its facts by place.
+/// What is known of the published API's routes (document 1.947) that are here too: for each, its facts by place,
+/// in the words of [`facts`].
 const PUBLISHED: &str = include_str!("svix_v1_facts.json");
 const DIFFERENCES: &str = include_str!("../../../../docs/api-differences.md");
 const KEPT: &str = include_str!("../../../../docs/openapi.json");

@@ -1,5 +1,7 @@
 //! Calls and what they were answered, written down as they come.
 
+use std::fmt::Write;
+
 use http::Method;
 use pushpull_domain::{
     Delivery, DeliveryState, Timestamp,
@@ -45,11 +47,11 @@ impl<'a> Story<'a> {
     async fn call(&mut self, method: Method, path: &str, body: Option<Value>) -> Answer {
         let sent = body.map(|body| body.to_string()).unwrap_or_default();
         let answer = self.api.admin.call(method.clone(), path, &sent, &[]).await;
-        self.text += &format!("=== {method} {path}\n");
+        writeln!(self.text, "=== {method} {path}").unwrap();
         if !sent.is_empty() {
-            self.text += &format!("{sent}\n");
+            writeln!(self.text, "{sent}").unwrap();
         }
-        self.text += &format!("--- {}\n", answer.shown());
+        writeln!(self.text, "--- {}", answer.shown()).unwrap();
         self.called.push((method, path.to_owned()));
         answer
     }

@@ -35,7 +35,7 @@ impl World {
         let dispatcher = Dispatcher::start(Parts {
             log: Arc::clone(&store.log),
             client: Client::new(Config { policy, limits, ..Config::default() }).unwrap(),
-            clock: Arc::new(TokioClock::start()),
+            clock: Arc::clone(&store.clock),
             chance: Arc::new(SeededChance::new(1)),
             schedule: schedule.parse::<RetrySchedule>().unwrap(),
             meter: Arc::new(NoMeter),

@@ -1,7 +1,7 @@
 //! What is left of what was deleted.
 
 use pushpull_domain::{AppNo, CancelReason};
-use pushpull_store::{Retention, Trimmed};
+use pushpull_store::{REVOKED_KEYS_KEPT, Retention, Trimmed};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Budget, LOOKED_MAX, Progress, ROWS_MAX, last_key, log};
@@ -118,6 +118,16 @@ pub(super) fn apps(tx: &mut Tx<'_>, budget: &mut Budget, trimmed: &mut Trimmed) 
         tx.conn.execute("DELETE FROM app WHERE no = ?1", [no])?;
         budget.spend(10);
     }
+    Ok(())
+}
+
+/// Keys that were revoked, or ended by themselves, long ago: a portal's visitors leave many.
+pub(super) fn keys(tx: &Tx<'_>) -> Result<(), Fault> {
+    tx.conn.execute(
+        "DELETE FROM api_key WHERE hash IN (
+             SELECT hash FROM api_key INDEXED BY api_key_revoked WHERE revoked_at < ?1 LIMIT ?2)",
+        params![tx.now.before(REVOKED_KEYS_KEPT).as_millis(), LOOKED_MAX],
+    )?;
     Ok(())
 }
 

@@ -113,12 +113,13 @@ pub async fn apps_are_listed_in_pages(maker: &impl Maker) {
     let other = world.store.ensure_environment(EnvironmentId::new(START, [2; 15]), "other").await.unwrap();
     world.store.create_app(NewApp { environment: other.no, ..world.new_app("foreign") }).await.unwrap();
     world.endpoint(&apps[1]).await;
-    let disabled = world.endpoint(&apps[2]).await;
-    world
-        .store
-        .disable_endpoint(disabled.no, pushpull_domain::endpoint::DisabledReason::Owner)
-        .await
-        .unwrap();
+    // The third has only a disabled one, the fifth one that is enabled too.
+    world.endpoint(&apps[4]).await;
+    for app in [&apps[2], &apps[4]] {
+        let disabled = world.endpoint(app).await;
+        let reason = pushpull_domain::endpoint::DisabledReason::Owner;
+        world.store.disable_endpoint(disabled.no, reason).await.unwrap();
+    }
     let deleted = world.endpoint(&apps[3]).await;
     world.store.delete_endpoint(deleted.no).await.unwrap();
 
@@ -129,9 +130,9 @@ pub async fn apps_are_listed_in_pages(maker: &impl Maker) {
     };
     let none = AppListFilter::default();
     check(none, &[0, 1, 2, 3, 4, 5, 6]).await;
-    check(AppListFilter { without_endpoints: true, ..none }, &[1, 2]).await;
-    check(AppListFilter { with_disabled_endpoints: true, ..none }, &[0, 1, 3, 4, 5, 6]).await;
-    check(AppListFilter { without_endpoints: true, with_disabled_endpoints: true }, &[1]).await;
+    check(AppListFilter { without_endpoints: true, ..none }, &[1, 2, 4]).await;
+    check(AppListFilter { with_disabled_endpoints_only: true, ..none }, &[0, 1, 3, 4, 5, 6]).await;
+    check(AppListFilter { without_endpoints: true, with_disabled_endpoints_only: true }, &[1, 4]).await;
 }
 
 fn new_event_type(world: &World, name: &str) -> EventType {

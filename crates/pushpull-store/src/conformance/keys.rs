@@ -8,7 +8,7 @@ use pushpull_domain::{
 };
 
 use super::fixture::{Maker, NINETY_DAYS, START, World};
-use crate::WriteError;
+use crate::{REVOKED_KEYS_KEPT, WriteError};
 
 fn key(world: &World, token: &str, scope: Scope) -> ApiKey {
     let mut chance = [0; 15];
@@ -112,4 +112,20 @@ pub async fn a_key_of_a_deleted_app_opens_nothing(maker: &impl Maker) {
         // And once its rows are gone, the same.
         world.trim(NINETY_DAYS).await;
     }
+}
+
+/// A key that ended is listed for a while, and then it is gone; one that has its end ahead of it stays.
+pub async fn a_key_that_ended_long_ago_is_gone(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let ends = |token, at| ApiKey { revoked_at: Some(at), ..key(&world, token, Scope::Admin) };
+    let (ended, ending) = (ends("ended", START), ends("ending", START.after(REVOKED_KEYS_KEPT)));
+    for key in [&ended, &ending] {
+        world.store.put_key(key.clone()).await.unwrap();
+    }
+    world.clock.set(START.after(REVOKED_KEYS_KEPT));
+    world.trim(NINETY_DAYS).await;
+    assert_eq!(world.store.keys(world.environment.no).await.unwrap().len(), 2);
+    world.clock.advance(Duration::from_millis(1));
+    world.trim(NINETY_DAYS).await;
+    assert_eq!(world.store.keys(world.environment.no).await.unwrap(), [ending]);
 }

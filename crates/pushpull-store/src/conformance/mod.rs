@@ -40,6 +40,7 @@ macro_rules! conformance {
             a_key_is_revoked_once,
             the_last_use_of_keys_is_noted,
             a_key_of_a_deleted_app_opens_nothing,
+            a_key_that_ended_long_ago_is_gone,
         );
         $crate::conformance!(@ $maker, endpoints:
             an_endpoint_reads_back_what_was_written,

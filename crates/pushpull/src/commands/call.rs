@@ -1,12 +1,12 @@
-//! Calls to a server of our own on this machine: plain HTTP, one connection a call.
+//! Calls to a server of our own on this machine, over plain HTTP.
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{Request, StatusCode, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -16,7 +16,41 @@ const CALL_MAX: Duration = Duration::from_secs(10);
 /// Most bytes of an answer.
 const ANSWER_MAX: usize = 4 << 20;
 
-/// The API of a server.
+/// A connection that is kept: one call after the other.
+pub(super) struct Connection {
+    host: HeaderValue,
+    sender: SendRequest<Full<Bytes>>,
+    /// What speaks on it; ended with it.
+    _speaking: JoinSet<hyper::Result<()>>,
+}
+
+impl Connection {
+    /// Connects.
+    #[expect(clippy::disallowed_methods, reason = "to ourselves, at the address we listen on")]
+    pub(super) async fn open(address: SocketAddr) -> Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let mut speaking = JoinSet::new();
+        speaking.spawn(connection);
+        Ok(Self { host: HeaderValue::try_from(address.to_string())?, sender, _speaking: speaking })
+    }
+
+    /// Makes one call; what is answered, its body whole.
+    pub(super) async fn call(&mut self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+        let exchange = async {
+            request.headers_mut().insert(header::HOST, self.host.clone());
+            self.sender.ready().await?;
+            let response = self.sender.send_request(request).await?;
+            let status = response.status();
+            let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
+            Ok((status, answer.map_err(anyhow::Error::from_boxed)?.to_bytes()))
+        };
+        tokio::time::timeout(CALL_MAX, exchange).await.context("no answer in time")?
+    }
+}
+
+/// The API of a server, over one connection a call.
 #[derive(Clone, Debug)]
 pub(super) struct Api {
     address: SocketAddr,
@@ -40,26 +74,15 @@ impl Api {
         call.await.context("no answer in time").flatten().with_context(|| format!("{method} {path}"))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "to ourselves, at the address we listen on")]
     async fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value)> {
-        let stream = TcpStream::connect(self.address).await?;
-        let (mut sender, speaking) = http1::handshake(TokioIo::new(stream)).await?;
-        // Ended with this call.
-        let mut connection = JoinSet::new();
-        connection.spawn(speaking);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.address.to_string())
-            .header(header::CONTENT_TYPE, "application/json");
+        let mut request =
+            Request::builder().method(method).uri(path).header(header::CONTENT_TYPE, "application/json");
         if let Some(key) = &self.key {
             request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
         }
         let body = body.map(ToString::to_string).unwrap_or_default();
-        let response = sender.send_request(request.body(Full::new(Bytes::from(body)))?).await?;
-        let status = response.status();
-        let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-        let bytes = answer.map_err(anyhow::Error::from_boxed)?.to_bytes();
+        let mut connection = Connection::open(self.address).await?;
+        let (status, bytes) = connection.call(request.body(Full::new(Bytes::from(body)))?).await?;
         let value = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
         Ok((status, value))
     }

@@ -2,11 +2,13 @@
 #![expect(clippy::print_stderr, reason = "commands speak to people")]
 
 mod backup;
+mod bench;
 mod call;
 mod config;
 mod demo;
 mod doctor;
 mod key;
+mod port;
 mod serve;
 
 use std::{io::Write, process::ExitCode};
@@ -34,6 +36,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(backup::Restore),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
 }
 
 impl Cli {
@@ -47,6 +50,7 @@ impl Cli {
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
             Command::Doctor(doctor) => doctor.run(),
+            Command::Bench(bench) => bench.run(),
         }
     }
 }

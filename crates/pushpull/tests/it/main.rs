@@ -4,6 +4,7 @@
 #![expect(clippy::disallowed_methods, reason = "a client of the server under test, on loopback")]
 
 mod backup;
+mod bench;
 mod demo;
 mod doctor;
 mod help;

@@ -109,7 +109,7 @@ async fn list_leaves_out_applications_by_their_endpoints() {
                 iterator,
                 exclude_apps_with_no_endpoints: Some(no_endpoints),
                 exclude_apps_with_disabled_endpoints: Some(disabled_endpoints),
-                exclude_apps_with_svix_play_endpoints: Some(true),
+                exclude_apps_with_svix_play_endpoints: Some(false),
                 order: None,
             };
             page!(svix().application().list(Some(options)))

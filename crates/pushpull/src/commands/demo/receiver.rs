@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
 };
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use axum::{
     Router,
     extract::State,
@@ -15,6 +15,8 @@ use axum::{
 use bytes::Bytes;
 use pushpull_domain::signature;
 use tokio::{net::TcpSocket, sync::mpsc, time::Instant};
+
+use crate::commands::port;
 
 /// Who receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,13 +79,7 @@ struct Desk {
 
 impl Receiver {
     pub(super) fn new(who: Who, arrivals: mpsc::Sender<Arrival>) -> Result<Self> {
-        let bind = || -> std::io::Result<(TcpSocket, SocketAddr)> {
-            let socket = TcpSocket::new_v4()?;
-            socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-            let address = socket.local_addr()?;
-            Ok((socket, address))
-        };
-        let (socket, address) = bind().context("find a free port for a receiver")?;
+        let (socket, address) = port::free()?;
         let desk = Desk { who, secret: OnceLock::new(), seen: Mutex::default(), arrivals };
         Ok(Self { address, socket, desk: Arc::new(desk) })
     }
