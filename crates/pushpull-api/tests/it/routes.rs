@@ -201,6 +201,7 @@ async fn the_rest(api: &TestApi) -> Called {
     let (text, mut called) = story.end();
     let portal = api.with_key(&access.str("token"));
     let out = portal.post("/auth/logout", json!({})).await.is(204);
+    portal.get("/app/acme").await.is(401);
     called.push((Method::POST, "/auth/logout".into()));
     insta::assert_snapshot!("the_rest", format!("{text}=== POST /auth/logout (portal)\n--- {}", out.shown()));
     called
