@@ -67,6 +67,11 @@ pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Pro
     Ok(value)
 }
 
+/// JSON is UTF-8 (RFC 8259 s. 8.1), which serde does not look at where it skips.
+fn is_json(body: &[u8]) -> bool {
+    std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok()
+}
+
 /// serde also reads a struct from a list of its fields, in an order that nobody promised.
 pub(crate) fn refuse_list(body: &[u8]) -> Result<(), Problem> {
     if body.trim_ascii_start().first() == Some(&b'[') {
@@ -78,7 +83,7 @@ pub(crate) fn refuse_list(body: &[u8]) -> Result<(), Problem> {
 fn fault(body: &[u8], error: &serde_path_to_error::Error<serde_json::Error>) -> Problem {
     let text = if error.inner().is_data() {
         plain(error.inner())
-    } else if serde_json::from_slice::<IgnoredAny>(body).is_err() {
+    } else if !is_json(body) {
         return malformed(error.inner());
     } else {
         // What serde_json says of a word of ours for which something else stands than a text.

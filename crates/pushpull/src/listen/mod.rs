@@ -2,6 +2,7 @@
 
 mod body;
 mod caller;
+mod rest;
 mod usage;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use axum::{Router, body::Body};
-use http::{Request, Response};
+use http::{Request, Response, header};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
@@ -34,6 +35,7 @@ use tower::Service;
 use self::{
     body::Timely,
     caller::Caller,
+    rest::Rest,
     usage::{UnderWay, Usage},
 };
 
@@ -187,8 +189,10 @@ impl Acceptor {
         let usage = Arc::new(Usage::default());
         let caller = Caller { peer, proxies: self.proxies };
         let seen = Arc::clone(&usage);
-        let router = self.router;
+        let (router, tasks) = (self.router, self.tasks);
         let service = service_fn(move |request: Request<Incoming>| {
+            let held_back = request.headers().contains_key(header::EXPECT);
+            let request = request.map(|body| Rest::new(body, held_back, tasks.clone()));
             answer(router.clone(), request, caller.clone(), seen.begin())
         });
         let builder = builder();
@@ -229,7 +233,7 @@ fn builder() -> auto::Builder<TokioExecutor> {
 
 async fn answer(
     mut router: Router,
-    request: Request<Incoming>,
+    request: Request<Rest<Incoming>>,
     caller: Caller,
     _under_way: UnderWay,
 ) -> Result<Response<Body>, Infallible> {

@@ -191,3 +191,27 @@ fn a_second_signal_ends_it_at_once() {
     let (status, _, said) = served.wait();
     assert_eq!(status.code(), Some(1), "{said}");
 }
+
+/// Closing on a client that is still sending would reset the connection, and the answer with it.
+#[test]
+fn a_client_that_sends_too_much_all_the_same_reads_the_answer() {
+    const LENGTH: usize = 3 << 20;
+    let home = Home::new();
+    let served = home.serve();
+    let key = std::fs::read_to_string(home.data().join("admin.key")).unwrap();
+    let address = served.url.strip_prefix("http://").unwrap();
+    for _ in 0..20 {
+        let mut stream = TcpStream::connect(address).unwrap();
+        write!(
+            stream,
+            "POST /api/v1/app/any/msg HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-length: {LENGTH}\r\n\r\n",
+            key.trim()
+        )
+        .unwrap();
+        stream.write_all(&vec![b' '; LENGTH]).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(std::str::from_utf8(&answer).unwrap(), "HTTP/1.1 413");
+    }
+    served.stop();
+}
