@@ -40,7 +40,7 @@ impl From<Ordering> for Order {
     }
 }
 
-/// A page of a list. [`write()`] is what writes it; this says how it looks.
+/// A page of a list. [`answer`] is what writes it; this says how it looks.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "ListResponse_{T}_")]

@@ -12,7 +12,7 @@ use super::{
     status::MessageStatus,
 };
 
-/// A message and how it stands with an endpoint. [`write()`] is what writes it; this says how it looks.
+/// A message and how it stands with an endpoint. `write` is what writes it; this says how it looks.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointMessageOut {
