@@ -263,7 +263,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
         let code = self.code();
-        if status.is_server_error() {
+        // That it is full, busy or closing the store says itself, once for a batch, not once for each caller.
+        if matches!(self, Self::Store(StoreError::Unavailable(_) | StoreError::Inconsistent { .. })) {
             tracing::error!(
                 error = &self as &dyn std::error::Error,
                 code = code.as_str(),

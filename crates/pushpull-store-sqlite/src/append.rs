@@ -7,7 +7,7 @@ use pushpull_domain::{
     Payload, Position, Seq, Timestamp, attempt::Trigger,
 };
 use pushpull_store::{Append, Appended, Idempotency, Target};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::{
     codec,
@@ -18,6 +18,10 @@ use crate::{
 
 /// How long an idempotency key is kept: 12 h, as the Svix API has it.
 pub(crate) const IDEMPOTENCY_KEPT_MS: i64 = 12 * 3_600_000;
+
+const INSERT_DELIVERY: &str =
+    "INSERT INTO delivery (key, endpoint, message, state, due_at, trigger, attempts)
+     VALUES (?1, ?2, ?3, 0, ?4, ?5, 0)";
 
 /// Appends one message, unless it may not be.
 pub(crate) fn append(tx: &mut Tx<'_>, append: Append) -> Result<Appended, Fault> {
@@ -67,9 +71,10 @@ fn write(
 ) -> Result<(), rusqlite::Error> {
     let due_at = message.deliver_at.unwrap_or(tx.wall).max(tx.wall);
     message.fanout.reserve_exact(targets.len());
+    let mut insert = tx.conn.prepare_cached(INSERT_DELIVERY)?;
     for target in targets {
         let due_at = target.pushed.then_some(due_at);
-        let seq = insert_delivery(tx, target.endpoint, message.key, due_at, Trigger::Scheduled)?;
+        let seq = insert_with(tx, &mut insert, target.endpoint, message.key, due_at, Trigger::Scheduled)?;
         message.fanout.push((target.endpoint, seq));
     }
     insert_message(tx.conn, message, salt)?;
@@ -158,20 +163,27 @@ pub(crate) fn insert_delivery(
     due_at: Option<Timestamp>,
     trigger: Trigger,
 ) -> Result<Seq, rusqlite::Error> {
+    let mut insert = tx.conn.prepare_cached(INSERT_DELIVERY)?;
+    insert_with(tx, &mut insert, endpoint, message, due_at, trigger)
+}
+
+fn insert_with(
+    tx: &mut Tx<'_>,
+    insert: &mut CachedStatement<'_>,
+    endpoint: EndpointNo,
+    message: MessageKey,
+    due_at: Option<Timestamp>,
+    trigger: Trigger,
+) -> Result<Seq, rusqlite::Error> {
     let memory = endpoint_memory(tx.conn, tx.memory, endpoint)?;
     let seq = Seq(memory.last_seq + 1);
-    tx.conn
-        .prepare_cached(
-            "INSERT INTO delivery (key, endpoint, message, state, due_at, trigger, attempts)
-             VALUES (?1, ?2, ?3, 0, ?4, ?5, 0)",
-        )?
-        .execute(params![
-            codec::delivery_key(DeliveryKey { endpoint, seq }),
-            endpoint.0,
-            codec::message_key(message),
-            due_at.map(Timestamp::as_millis),
-            trigger as u8,
-        ])?;
+    insert.execute(params![
+        codec::delivery_key(DeliveryKey { endpoint, seq }),
+        endpoint.0,
+        codec::message_key(message),
+        due_at.map(Timestamp::as_millis),
+        trigger as u8,
+    ])?;
     // Without gaps, since a transaction that fails forgets the counters.
     memory.last_seq = seq.0;
     tx.tally.enters(DeliveryState::Owed { due_at, trigger });

@@ -41,11 +41,7 @@ impl Deliveries for Sqlite {
     }
 
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(
-            self.writer.run_bare(move |tx| {
-                settlements.iter().try_for_each(|settlement| settle::settle(tx, settlement))
-            }),
-        )
+        Box::pin(self.writer.run_bare(move |tx| settle::settle(tx, &settlements)))
     }
 
     fn deliveries_of(&self, message: MessageKey) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use pushpull_domain::{
-    AttemptId, DeliveryState, Timestamp,
+    AttemptId, Delivery, DeliveryState, Timestamp,
     attempt::{Attempt, Outcome},
 };
 use pushpull_store::Settlement;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use crate::{
     append::endpoint_memory,
@@ -17,14 +17,55 @@ use crate::{
     tx::Tx,
 };
 
-/// Writes one attempt and the state it leads to.
-pub(crate) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Fault> {
+/// The statements of a batch, looked up once for all of it.
+struct Statements<'c> {
+    find: CachedStatement<'c>,
+    record: CachedStatement<'c>,
+    update: CachedStatement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    fn prepare(conn: &'c Connection) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            find: conn.prepare_cached(
+                "SELECT key, message, state, due_at, trigger, attempts, last_attempt FROM delivery WHERE key = ?1",
+            )?,
+            record: conn.prepare_cached(
+                "INSERT INTO attempt (key, salt, message, seq, previous, started_at, trigger, url, status, class,
+                     detail, timings, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            )?,
+            update: conn.prepare_cached(
+                "UPDATE delivery SET state = ?2, due_at = ?3, trigger = ?4, attempts = ?5, last_attempt = ?6
+                 WHERE key = ?1",
+            )?,
+        })
+    }
+
+    /// A delivery as it stands, and its newest attempt.
+    fn find(&mut self, key: i64) -> Result<Option<(Delivery, Option<i64>)>, Fault> {
+        let mut found = self.find.query([key])?;
+        let Some(row) = found.next()? else { return Ok(None) };
+        Ok(Some((rows::delivery_row(row)?, row.get(6)?)))
+    }
+}
+
+/// Writes attempts and the states they lead to.
+pub(crate) fn settle(tx: &mut Tx<'_>, settlements: &[Settlement]) -> Result<(), Fault> {
+    let mut statements = Statements::prepare(tx.conn)?;
+    settlements.iter().try_for_each(|settlement| settle_one(tx, &mut statements, settlement))
+}
+
+fn settle_one(
+    tx: &mut Tx<'_>,
+    statements: &mut Statements<'_>,
+    settlement: &Settlement,
+) -> Result<(), Fault> {
     let key = codec::delivery_key(settlement.delivery.key);
     // A delivery that is gone took its attempts with it.
-    let Some(before) = rows::delivery(tx.conn, key)? else { return Ok(()) };
+    let Some((before, last)) = statements.find(key)? else { return Ok(()) };
     let attempt = match &settlement.attempt {
-        Some((attempt, url)) => record(tx, settlement, attempt, url)?,
-        None => None,
+        Some((attempt, url)) => record(tx, statements, settlement, attempt, url, last)?.or(last),
+        None => last,
     };
     let state = match (before.state, settlement.delivery.state) {
         // Only a success undoes a cancellation.
@@ -35,13 +76,8 @@ pub(crate) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Fau
         DeliveryState::Owed { due_at, trigger } => (due_at.map(Timestamp::as_millis), trigger as u8),
         DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => (None, 0),
     };
-    tx.conn
-        .prepare_cached(
-            "UPDATE delivery SET state = ?2, due_at = ?3, trigger = ?4, attempts = ?5,
-                 last_attempt = coalesce(?6, last_attempt)
-             WHERE key = ?1",
-        )?
-        .execute(params![key, state_number(state), due_at, trigger, settlement.delivery.attempts, attempt])?;
+    let attempts = settlement.delivery.attempts;
+    statements.update.execute(params![key, state_number(state), due_at, trigger, attempts, attempt])?;
     tx.tally.leaves(before.state);
     tx.tally.enters(state);
     Ok(())
@@ -51,11 +87,13 @@ pub(crate) fn settle(tx: &mut Tx<'_>, settlement: &Settlement) -> Result<(), Fau
 /// else is written with it from being stored.
 fn record(
     tx: &mut Tx<'_>,
+    statements: &mut Statements<'_>,
     settlement: &Settlement,
     attempt: &Attempt,
     url: &Arc<str>,
+    previous: Option<i64>,
 ) -> Result<Option<i64>, Fault> {
-    match insert_attempt(tx, settlement, attempt, url) {
+    match insert_attempt(tx, statements, settlement, attempt, url, previous) {
         Ok(key) => Ok(Some(key)),
         Err(error) if blames_one(&error) => {
             tracing::error!(error = &error as &dyn std::error::Error, "an attempt could not be recorded");
@@ -67,9 +105,11 @@ fn record(
 
 fn insert_attempt(
     tx: &mut Tx<'_>,
+    statements: &mut Statements<'_>,
     settlement: &Settlement,
     attempt: &Attempt,
     url: &Arc<str>,
+    previous: Option<i64>,
 ) -> Result<i64, rusqlite::Error> {
     let endpoint = settlement.delivery.key.endpoint;
     let memory = endpoint_memory(tx.conn, tx.memory, endpoint)?;
@@ -88,28 +128,21 @@ fn insert_attempt(
         }
         Outcome::Failed { detail, .. } => (Some(detail), None),
     };
-    tx.conn
-        .prepare_cached(
-            "INSERT INTO attempt (key, salt, message, seq, previous, started_at, trigger, url, status, class, detail,
-                 timings, body)
-             VALUES (?1, ?2, ?3, ?4, (SELECT last_attempt FROM delivery WHERE key = ?5), ?6, ?7, ?8, ?9, ?10, ?11,
-                 ?12, ?13)",
-        )?
-        .execute(params![
-            key,
-            tx.shared.chance.word().cast_signed(),
-            codec::message_key(settlement.delivery.message),
-            settlement.delivery.key.seq.0,
-            codec::delivery_key(settlement.delivery.key),
-            attempt.started_at.as_millis(),
-            attempt.trigger as u8,
-            url_no,
-            attempt.outcome.status(),
-            attempt.outcome.class().map(|class| class as u8),
-            detail,
-            codec::timings(&attempt.timings),
-            body,
-        ])?;
+    statements.record.execute(params![
+        key,
+        tx.shared.chance.word().cast_signed(),
+        codec::message_key(settlement.delivery.message),
+        settlement.delivery.key.seq.0,
+        previous,
+        attempt.started_at.as_millis(),
+        attempt.trigger as u8,
+        url_no,
+        attempt.outcome.status(),
+        attempt.outcome.class().map(|class| class as u8),
+        detail,
+        codec::timings(&attempt.timings),
+        body,
+    ])?;
     memory.last_attempt += 1;
     Ok(key)
 }
