@@ -40,7 +40,8 @@ impl From<Ordering> for Order {
     }
 }
 
-/// A page of a list. [`answer`] is what writes it; this says how it looks.
+// [`answer`] is what writes it; this says how it looks.
+/// A page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "ListResponse_{T}_")]

@@ -12,7 +12,8 @@ use super::{
     status::MessageStatus,
 };
 
-/// A message and how it stands with an endpoint. `write` is what writes it; this says how it looks.
+// `write` is what writes it; this says how it looks.
+/// A message and how it stands with an endpoint.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointMessageOut {

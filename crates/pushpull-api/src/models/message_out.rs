@@ -12,7 +12,8 @@ const LEFT_OUT: &[u8] = b"{}";
 /// What stands for a payload that is erased.
 const EXPIRED: &[u8] = br#"{"expired":true}"#;
 
-/// A message. `write` is what writes it; this says how it looks.
+// `write` is what writes it; this says how it looks.
+/// A message.
 #[derive(Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[schemars(rename = "MessageOut")]
