@@ -6,4 +6,5 @@
 
 mod delivery;
 mod hostile;
+mod rules;
 mod support;
