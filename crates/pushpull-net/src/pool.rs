@@ -15,7 +15,7 @@ use tokio::{sync::oneshot, time::Instant};
 #[cfg(test)]
 mod tests;
 
-/// Most idle connections to one origin: 512. Many endpoints may share a host (sixteen requests in flight each);
+/// Most idle connections to one origin: 512. Many endpoints may share a host, each with its requests in flight;
 /// closing and opening connections between their turns was a tenth of a fan-out's CPU at 64.
 const IDLE_PER_ORIGIN_MAX: usize = 512;
 
