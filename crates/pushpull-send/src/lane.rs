@@ -182,9 +182,8 @@ async fn schedule(inner: &Arc<Inner>, ready: &Ready, job: &Job) -> RetrySchedule
     if let Some(schedule) = &ready.endpoint.retry_schedule {
         return schedule.clone();
     }
-    let event_type = inner.log.store().event_type(ready.environment, job.message.event_type.clone()).await;
-    match event_type {
-        Ok(event_type) => event_type.and_then(|e| e.retry_schedule).unwrap_or_else(|| inner.schedule.clone()),
+    match inner.log.schedule_of(ready.environment, &job.message.event_type).await {
+        Ok(schedule) => schedule.map_or_else(|| inner.schedule.clone(), |schedule| (*schedule).clone()),
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "an event type could not be read");
             inner.schedule.clone()

@@ -1,12 +1,18 @@
 //! Publishing: how a message gets into the log, whoever brings it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use moka::sync::Cache;
-use pushpull_domain::{AppId, AppNo, AppSnapshot, EndpointNo, EnvironmentNo, Message, Mode, NewMessage};
+use pushpull_domain::{
+    AppId, AppNo, AppSnapshot, EndpointNo, EnvironmentNo, EventTypeName, Message, Mode, NewMessage,
+    RetrySchedule,
+};
 
 use crate::{Append, Appended, CommitListener, Error, Idempotency, Ref, Store, Target};
 
@@ -14,6 +20,11 @@ use crate::{Append, Appended, CommitListener, Error, Idempotency, Ref, Store, Ta
 const SNAPSHOTS_MAX: u64 = 100_000;
 /// How often a message is matched again because its application changed meanwhile, before it counts as busy.
 const MATCH_TRIES_MAX: usize = 20;
+
+/// Most event types whose schedules are kept in memory.
+const SCHEDULES_MAX: u64 = 10_000;
+/// How long a schedule is used without asking the store again. Every failure asks for one.
+const SCHEDULES_REMEMBERED: Duration = Duration::from_secs(5);
 
 /// What became of a message.
 #[derive(Clone, Debug)]
@@ -56,6 +67,7 @@ impl CommitListener for Snapshots {
 pub struct Log {
     store: Arc<dyn Store>,
     snapshots: Arc<Snapshots>,
+    schedules: Cache<(EnvironmentNo, EventTypeName), Option<Arc<RetrySchedule>>>,
 }
 
 impl Log {
@@ -67,7 +79,9 @@ impl Log {
             changes: AtomicU64::new(0),
         });
         store.listen(Arc::clone(&snapshots) as Arc<dyn CommitListener>);
-        Self { store, snapshots }
+        let schedules =
+            Cache::builder().max_capacity(SCHEDULES_MAX).time_to_live(SCHEDULES_REMEMBERED).build();
+        Self { store, snapshots, schedules }
     }
 
     /// The store behind it.
@@ -108,6 +122,22 @@ impl Log {
             self.remember(snapshot, changes);
         }
         Ok(found)
+    }
+
+    /// The schedule of an event type, if it has one of its own. A change counts within five seconds.
+    pub async fn schedule_of(
+        &self,
+        environment: EnvironmentNo,
+        event_type: &EventTypeName,
+    ) -> Result<Option<Arc<RetrySchedule>>, Error> {
+        let name = (environment, event_type.clone());
+        if let Some(known) = self.schedules.get(&name) {
+            return Ok(known);
+        }
+        let found = self.store.event_type(environment, event_type.clone()).await?;
+        let schedule = found.and_then(|found| found.retry_schedule).map(Arc::new);
+        self.schedules.insert(name, schedule.clone());
+        Ok(schedule)
     }
 
     /// Remembers a snapshot that was read when there had been so many changes.

@@ -60,7 +60,7 @@ pub struct EventTypeIn {
     /// One such feature, as SDKs of 1.x can give it.
     #[schemars(with = "Option<schema::Name>")]
     pub feature_flag: Option<FeatureFlag>,
-    /// Its own waits between attempts, in seconds; absent: the server's.
+    /// Its own waits between attempts, in seconds; absent: the server's. A change counts within 5 seconds.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
 }
@@ -116,7 +116,7 @@ pub struct EventTypeUpsertIn {
     /// One such feature, as SDKs of 1.x can give it.
     #[schemars(with = "Option<schema::Name>")]
     pub feature_flag: Option<FeatureFlag>,
-    /// Its own waits between attempts, in seconds; absent: the server's.
+    /// Its own waits between attempts, in seconds; absent: the server's. A change counts within 5 seconds.
     #[schemars(with = "Option<Vec<f64>>")]
     pub retry_schedule: Option<RetrySchedule>,
 }
