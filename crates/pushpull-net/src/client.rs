@@ -76,14 +76,15 @@ impl Default for Config {
 }
 
 /// A POST to be sent.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Where to.
     pub target: &'a Target,
-    /// Headers of the caller. `Host`, `Content-Length` and the headers of the connection are set here.
-    pub headers: HeaderMap,
+    /// Makes the caller's headers: asked again if a kept connection turns out to be dead. `Host`, `Content-Length`
+    /// and the headers of the connection are set here.
+    pub headers: &'a (dyn Fn() -> HeaderMap + Sync),
     /// The body, sent as it is.
-    pub body: Bytes,
+    pub body: &'a Bytes,
 }
 
 /// A complete answer, whatever its status. Redirects are answers too.
@@ -156,21 +157,18 @@ impl Client {
 
     /// One request over the first connection that comes, or, if that one had died unnoticed, over a new one.
     async fn exchange(&self, request: Request<'_>, progress: &mut Progress) -> Result<Reply, Fault> {
-        let Request { target, mut headers, body } = request;
-        self.complete(&mut headers, target, &body);
+        let Request { target, headers, body } = request;
         let mut want = Want::Any;
         loop {
             progress.step = Step::Queued;
             let (mut link, reused) = self.link(target, want, progress).await?;
-            // hyper uses the headers up; only a reused connection can need them again.
-            let spare = reused.then(|| headers.clone());
             let mut request = http::Request::new(Full::new(body.clone()));
             *request.method_mut() = Method::POST;
             *request.uri_mut() = target.uri().clone();
-            *request.headers_mut() = headers;
+            *request.headers_mut() = self.complete(headers(), target, body);
             progress.step = Step::Exchanging;
-            match (link.exchange(request, self.limits.body_max, progress).await, spare) {
-                (Ok(reply), _) => {
+            match link.exchange(request, self.limits.body_max, progress).await {
+                Ok(reply) => {
                     if link.is_usable() {
                         self.pool.park(target.origin(), link);
                     }
@@ -178,13 +176,14 @@ impl Client {
                 }
                 // The receiver closed an idle connection at the moment we used it. It may have acted on the
                 // request all the same, but so may any that is retried later; this one costs no delay.
-                (Err(broken), Some(spare))
-                    if broken.before_first_byte && broken.fault.class == ErrorClass::ConnectionClosed =>
+                Err(broken)
+                    if reused
+                        && broken.before_first_byte
+                        && broken.fault.class == ErrorClass::ConnectionClosed =>
                 {
-                    headers = spare;
                     want = Want::Fresh;
                 }
-                (Err(broken), _) => return Err(broken.fault),
+                Err(broken) => return Err(broken.fault),
             }
         }
     }
@@ -213,7 +212,7 @@ impl Client {
     }
 
     /// Adds what every request has, and takes out what a caller may not set.
-    fn complete(&self, headers: &mut HeaderMap, target: &Target, body: &Bytes) {
+    fn complete(&self, mut headers: HeaderMap, target: &Target, body: &Bytes) -> HeaderMap {
         for name in OURS {
             headers.remove(name);
         }
@@ -225,6 +224,7 @@ impl Client {
         if body.is_empty() {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
+        headers
     }
 
     /// The total deadline has passed.

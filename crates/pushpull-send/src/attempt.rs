@@ -42,10 +42,10 @@ async fn exchange(client: &Client, ready: &Ready, job: &Job, now: Timestamp) -> 
     let Payload::Kept(body) = &job.message.payload else {
         return failed(ErrorClass::Internal, "the payload is gone".into());
     };
-    let Some(headers) = headers(ready, job, body, now) else {
+    let Some(signed) = Signed::new(ready, job, body, now) else {
         return failed(ErrorClass::Internal, "a header could not be built".into());
     };
-    match client.send(Request { target, headers, body: body.clone() }).await {
+    match client.send(Request { target, headers: &|| signed.headers(ready), body }).await {
         Ok(answer) => {
             let timings = answer.timings;
             (outcome(answer, now), timings)
@@ -54,26 +54,45 @@ async fn exchange(client: &Client, ready: &Ready, job: &Job, now: Timestamp) -> 
     }
 }
 
-/// `None` cannot happen: ids, numbers and base 64 are valid in a header, and so is a checked content type.
-fn headers(ready: &Ready, job: &Job, body: &Bytes, now: Timestamp) -> Option<http::HeaderMap> {
-    let id = job.message.id.to_string();
-    let signature = HeaderValue::try_from(ready.signer.sign(&id, now, body)).ok()?;
-    let id = HeaderValue::try_from(id).ok()?;
-    let timestamp = HeaderValue::from(now.as_secs());
-    let content_type = match &job.message.content_type {
-        Some(given) => HeaderValue::try_from(given).ok()?,
-        None => JSON,
-    };
-    let mut headers = http::HeaderMap::with_capacity(12 + ready.headers.len());
-    headers.extend(ready.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-    headers.insert(header::CONTENT_TYPE, content_type);
-    headers.insert(WEBHOOK_ID, id.clone());
-    headers.insert(WEBHOOK_TIMESTAMP, timestamp.clone());
-    headers.insert(WEBHOOK_SIGNATURE, signature.clone());
-    headers.insert(SVIX_ID, id);
-    headers.insert(SVIX_TIMESTAMP, timestamp);
-    headers.insert(SVIX_SIGNATURE, signature);
-    Some(headers)
+/// What is told of a message in the headers of an attempt.
+struct Signed {
+    id: HeaderValue,
+    timestamp: HeaderValue,
+    signature: HeaderValue,
+    content_type: HeaderValue,
+}
+
+impl Signed {
+    /// `None` cannot happen: ids, numbers and base 64 are valid in a header, and so is a checked content type.
+    fn new(ready: &Ready, job: &Job, body: &Bytes, now: Timestamp) -> Option<Self> {
+        let id = job.message.id.to_string();
+        Some(Self {
+            signature: HeaderValue::try_from(ready.signer.sign(&id, now, body)).ok()?,
+            id: HeaderValue::try_from(id).ok()?,
+            timestamp: HeaderValue::from(now.as_secs()),
+            content_type: match &job.message.content_type {
+                Some(given) => HeaderValue::try_from(given).ok()?,
+                None => JSON,
+            },
+        })
+    }
+
+    fn headers(&self, ready: &Ready) -> http::HeaderMap {
+        let mut headers = http::HeaderMap::with_capacity(12 + ready.headers.len());
+        headers.extend(ready.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        for (name, value) in [
+            (WEBHOOK_ID, &self.id),
+            (WEBHOOK_TIMESTAMP, &self.timestamp),
+            (WEBHOOK_SIGNATURE, &self.signature),
+            (SVIX_ID, &self.id),
+            (SVIX_TIMESTAMP, &self.timestamp),
+            (SVIX_SIGNATURE, &self.signature),
+        ] {
+            headers.insert(name, value.clone());
+        }
+        headers
+    }
 }
 
 fn outcome(answer: Answer, now: Timestamp) -> Outcome {

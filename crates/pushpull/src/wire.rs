@@ -9,6 +9,7 @@ use pushpull_net::Client;
 use pushpull_send::Dispatcher;
 use pushpull_store::{Error, Log, MessageLog as _, Store, Upkeep as _};
 use pushpull_store_sqlite::Sqlite;
+use tokio::runtime::Handle;
 
 use crate::{
     chance::SystemChance,
@@ -38,8 +39,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server: when this returns, it answers.
-    pub(crate) async fn start(config: &Config) -> Result<Self> {
+    /// Starts a server, which delivers from threads of its own: when this returns, it answers.
+    pub(crate) async fn start(config: &Config, delivery: &Handle) -> Result<Self> {
         let data = &config.place.data;
         datadir::make(data)?;
         let lock = Lock::take(data)?;
@@ -59,7 +60,7 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         store.listen(Arc::clone(&metrics) as _);
         let router = router(config, &log, &url).merge(metrics_page(config, &log, &metrics, &environment));
-        let dispatcher = Arc::new(dispatcher(config, &log, metrics)?);
+        let dispatcher = Arc::new(dispatcher(config, &log, metrics, delivery)?);
         let upkeep = Upkeep::start(Arc::clone(log.store()), Arc::clone(&dispatcher), config.retention);
         let listening = front.open(router);
         Ok(Self { url, admin_key, listening, dispatcher, upkeep, store, _lock: lock })
@@ -123,7 +124,12 @@ fn metrics_page(
     })
 }
 
-fn dispatcher(config: &Config, log: &Arc<Log>, metrics: Arc<Metrics>) -> Result<Dispatcher> {
+fn dispatcher(
+    config: &Config,
+    log: &Arc<Log>,
+    metrics: Arc<Metrics>,
+    runtime: &Handle,
+) -> Result<Dispatcher> {
     let client = Client::new(pushpull_net::Config {
         policy: config.policy.clone(),
         ca_file: config.ca_file.clone(),
@@ -131,6 +137,7 @@ fn dispatcher(config: &Config, log: &Arc<Log>, metrics: Arc<Metrics>) -> Result<
         ..pushpull_net::Config::default()
     })
     .context("set up the delivery client")?;
+    let _within = runtime.enter();
     Ok(Dispatcher::start(pushpull_send::Parts {
         log: Arc::clone(log),
         client,

@@ -15,6 +15,7 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// One program that joins applications both ways, by webhook and by API, over one durable log.
 #[derive(Debug, Parser)]
@@ -55,9 +56,42 @@ impl Cli {
     }
 }
 
-/// Threads for everything asynchronous.
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
+/// Threads for everything asynchronous: one for each core.
+fn runtime() -> Result<Runtime> {
+    runtime_of(cores())
+}
+
+fn runtime_of(threads: usize) -> Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(threads).enable_all().build().context("start the runtime")
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The threads of a server: those that answer calls, and those that deliver.
+///
+/// Apart, since the system shares the cores fairly between threads, but a thread serves its tasks in turn: calls
+/// in their hundreds would delay what goes out, and what goes out the calls. Taking a message in costs less than
+/// sending it on, and half as many threads do it with less contention.
+struct Threads {
+    calls: Runtime,
+    delivery: Runtime,
+}
+
+impl Threads {
+    fn start() -> Result<Self> {
+        Ok(Self { calls: runtime_of(cores().div_ceil(2))?, delivery: runtime()? })
+    }
+
+    /// Runs a server's life, given where it is to deliver from.
+    fn run<T>(self, life: impl AsyncFnOnce(&Handle) -> Result<T>) -> Result<T> {
+        let lived = self.calls.block_on(life(self.delivery.handle()));
+        // A lookup by the system cannot be cancelled, and nobody waits for it any more.
+        self.delivery.shutdown_background();
+        self.calls.shutdown_background();
+        lived
+    }
 }
 
 /// Prints rows in columns that are as wide as their widest cell.

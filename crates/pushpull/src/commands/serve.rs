@@ -5,7 +5,10 @@ use std::{io::Write, process::ExitCode};
 use anyhow::{Context, Result};
 use clap::Args;
 use rustix::process::{Resource, getrlimit, setrlimit};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    runtime::Handle,
+    signal::unix::{Signal, SignalKind, signal},
+};
 
 use crate::{
     config::{Config, Flags},
@@ -31,18 +34,15 @@ impl Serve {
         let config = Config::load(&self.flags)?;
         telemetry::start(&config.log, config.log_format);
         raise_descriptors();
-        let runtime = super::runtime()?;
-        runtime.block_on(serve(&config))?;
-        // A lookup by the system cannot be cancelled, and nobody waits for it any more.
-        runtime.shutdown_background();
+        super::Threads::start()?.run(async |delivery| serve(&config, delivery).await)?;
         Ok(ExitCode::SUCCESS)
     }
 }
 
-async fn serve(config: &Config) -> Result<()> {
+async fn serve(config: &Config, delivery: &Handle) -> Result<()> {
     let mut stop = Stop::new()?;
     let server = tokio::select! {
-        server = Server::start(config) => server?,
+        server = Server::start(config, delivery) => server?,
         // Nothing was acknowledged yet, and a migration is done whole or not at all.
         () = stop.requested() => return Ok(()),
     };

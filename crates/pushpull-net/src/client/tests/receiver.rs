@@ -184,7 +184,7 @@ pub(super) fn hasty_client() -> Client {
 
 pub(super) async fn post(client: &Client, target: &Target) -> Result<Answer, Failure> {
     let body = Bytes::from_static(b"{\"a\":1}");
-    client.send(Request { target, headers: HeaderMap::new(), body }).await
+    client.send(Request { target, headers: &HeaderMap::new, body: &body }).await
 }
 
 /// The class of a request that must fail.

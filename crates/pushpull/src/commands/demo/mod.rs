@@ -8,6 +8,7 @@ use std::{io::Write, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use tokio::runtime::Handle;
 
 use super::serve::Stop;
 use crate::{
@@ -37,16 +38,14 @@ impl Demo {
         telemetry::start("error", LogFormat::Text);
         let home = tempfile::tempdir().context("make a temporary directory")?;
         let config = config(home.path().to_string_lossy().into_owned())?;
-        let runtime = super::runtime()?;
-        let complete = runtime.block_on(self.show(&config))?;
-        runtime.shutdown_background();
+        let complete = super::Threads::start()?.run(async |delivery| self.show(&config, delivery).await)?;
         Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     /// Tells the story; whether all went as it should.
-    async fn show(&self, config: &Config) -> Result<bool> {
+    async fn show(&self, config: &Config, delivery: &Handle) -> Result<bool> {
         let mut stop = Stop::new()?;
-        let server = Server::start(config).await?;
+        let server = Server::start(config, delivery).await?;
         let (mut story, complete) = tokio::select! {
             told = self.tell(&server) => told?,
             () = stop.requested() => return Ok(false),
