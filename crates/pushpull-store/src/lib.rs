@@ -10,6 +10,7 @@ pub mod conformance;
 pub mod consumers;
 pub mod deliveries;
 pub mod error;
+pub mod feed;
 pub mod messages;
 pub mod publish;
 pub mod upkeep;
@@ -25,12 +26,13 @@ pub use deliveries::{
     Recovery, RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
 };
 pub use error::{Error, WriteError};
+pub use feed::{Feed, QueueEnds, QueueItem, QueuePage, QueueQuery};
 pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};
 pub use publish::{Log, Published};
 pub use upkeep::{Backlog, Ledger, Size, Upkeep};
 pub use work_queue::{Answered, Answers, Nack, Parked, Take, Taken, TakenItem, WorkQueue};
 
 /// A whole store. One `Arc<dyn Store>` is handed to everything above.
-pub trait Store: Catalog + MessageLog + Deliveries + Consumers + WorkQueue + Upkeep {}
+pub trait Store: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Upkeep {}
 
-impl<T: Catalog + MessageLog + Deliveries + Consumers + WorkQueue + Upkeep> Store for T {}
+impl<T: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Upkeep> Store for T {}
