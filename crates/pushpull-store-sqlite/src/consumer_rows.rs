@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use pushpull_domain::{ConsumerName, DeliveryKey, EndpointNo, Holder, Seq, Timestamp};
-use pushpull_store::{Consumer, ConsumerKey, ConsumerSettings, ExpiredConsumer, Lease};
+use pushpull_store::{Consumer, ConsumerKey, ConsumerSettings, ExpiredConsumer, Lease, QueueEnds};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::{
     codec,
     fault::{Fault, inconsistent},
-    rows as log_rows,
+    feed, rows as log_rows,
     tx::Tx,
 };
 
@@ -112,10 +112,10 @@ pub(crate) struct Queue {
 impl Queue {
     /// `None`: there is no such endpoint.
     pub(crate) fn of(conn: &Connection, endpoint: EndpointNo, now: Timestamp) -> Result<Option<Self>, Fault> {
+        let QueueEnds { trimmed, last } = feed::ends(conn, endpoint)?;
         let found = conn
             .prepare_cached(
-                "SELECT mode = 0, read_seq, draining_since, trimmed_seq FROM endpoint
-                 WHERE no = ?1 AND deleted_at IS NULL",
+                "SELECT mode = 0, read_seq, draining_since FROM endpoint WHERE no = ?1 AND deleted_at IS NULL",
             )?
             .query_row([endpoint.0], |row| {
                 let draining_since = row.get::<_, Option<i64>>(2)?.map(Timestamp::from_millis);
@@ -124,18 +124,12 @@ impl Queue {
                     pushed: row.get(0)?,
                     read: Seq(row.get(1)?),
                     draining: draining_since.is_some_and(|since| since.after(DRAINING_MAX) > now),
-                    trimmed: Seq(row.get(3)?),
-                    last: Seq(0),
+                    trimmed,
+                    last,
                 })
             })
             .optional()?;
-        let Some(queue) = found else { return Ok(None) };
-        let (first, last) = codec::range(endpoint.0);
-        let newest: Option<i64> = conn
-            .prepare_cached("SELECT max(key) FROM delivery WHERE key BETWEEN ?1 AND ?2")?
-            .query_row([first, last], |row| row.get(0))?;
-        let last = Seq(newest.map_or(0, codec::place)).max(queue.trimmed);
-        Ok(Some(Self { last, ..queue }))
+        Ok(found)
     }
 
     /// Whether a consumer passes over a delivery in this state: what a push brought, unless it is pushed still.

@@ -3,8 +3,8 @@
 use futures_util::future::BoxFuture;
 use pushpull_domain::{ConsumerName, EndpointNo, Holder, Seq, Timestamp};
 use pushpull_store::{
-    Asked, Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Consumers, Error, Expired, ExpiredConsumer,
-    Gap, Lease, LeaseRequest, Page, PageQuery, Refused,
+    Asked, Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Consumers, Error, Expired,
+    ExpiredConsumer, Gap, Lease, LeaseRequest, Page, PageQuery, Refused,
     consumers::{CONSUMERS_MAX, SEEN_EVERY},
 };
 use rusqlite::{Connection, params};

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use pushpull_domain::{DeliveryKey, Message, Seq, Timestamp};
 use pushpull_store::{
-    Answered, Answers, Asked, Consumer, ConsumerKey, Error, Gap, Nack, Page, PageQuery, Parked, Refused, Take,
-    Taken, TakenItem, WorkQueue,
+    Answered, Answers, Asked, Consumer, ConsumerKey, Error, Gap, Nack, Page, PageQuery, Parked, Refused,
+    Take, Taken, TakenItem, WorkQueue,
     work_queue::{TAKEN_MAX, UNDONE_MAX},
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -33,7 +33,9 @@ impl WorkQueue for Sqlite {
                 let mut found = Vec::with_capacity(items.len());
                 for (seq, delivered) in items {
                     // What retention removes in between comes back no more.
-                    if let Some(message) = message_of(conn, codec::delivery_key(DeliveryKey { endpoint, seq }))? {
+                    if let Some(message) =
+                        message_of(conn, codec::delivery_key(DeliveryKey { endpoint, seq }))?
+                    {
                         found.push(TakenItem { seq, message, delivered });
                     }
                 }
@@ -128,7 +130,8 @@ struct Taking<'t, 'c> {
 
 impl Taking<'_, '_> {
     fn run(tx: &mut Tx<'_>, key: &ConsumerKey, ask: &Take) -> Outcome<(Vec<(Seq, u32)>, Taken)> {
-        let (Some(mut consumer), Some(queue)) = (find(tx.conn, key)?, Queue::of(tx.conn, key.endpoint, tx.wall)?)
+        let (Some(mut consumer), Some(queue)) =
+            (find(tx.conn, key)?, Queue::of(tx.conn, key.endpoint, tx.wall)?)
         else {
             return Ok(Err(Refused::Gone));
         };
@@ -201,9 +204,9 @@ impl Taking<'_, '_> {
              WHERE endpoint = ?1 AND consumer = ?2 AND seq = ?3",
         )?;
         let max_deliver = self.consumer.settings.max_deliver;
-        for (n, (seq, delivered, message, state)) in due.iter().enumerate() {
+        for (seq, delivered, message, state) in &due {
             if self.is_full() {
-                return Ok(n < due.len());
+                return Ok(true);
             }
             if self.queue.passes_over(*state) {
                 remove(conn, &self.consumer.key, Seq(*seq))?;
