@@ -15,7 +15,7 @@ use crate::{
 
 /// A change of mode may leave attempts in flight for so long; until their ends are known, nobody can say what a
 /// push has brought.
-const DRAINING_MAX: Duration = Duration::from_secs(60);
+const DRAINING_MAX: Duration = Duration::from_mins(1);
 
 fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {
     text.parse().map_err(|e| inconsistent("consumer", text, e))
