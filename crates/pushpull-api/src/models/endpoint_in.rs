@@ -24,7 +24,7 @@ pub const EVENT_TYPES_MAX: usize = 1_000;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointIn {
-    /// Where webhooks go. Only `push` needs one. When an endpoint is replaced: absent keeps the one it has.
+    /// Where webhooks go. Needed for `push`; for another mode, absent keeps the one that a replaced endpoint has.
     #[schemars(extend("format" = "uri"), length(max = 65_536))]
     pub url: Option<String>,
     /// For people.
@@ -146,18 +146,18 @@ impl EndpointSettings {
             updated_at: now,
         };
         self.write_to(&mut endpoint, now);
-        check_has_url(&endpoint)?;
+        check_has_url(endpoint.mode, &endpoint.url)?;
         Ok(endpoint)
     }
 
-    /// Replaces what an endpoint was told before, but for what is not given: its secret, headers, URL and mode. A
-    /// client that knows of no modes must not switch one.
+    /// Replaces what an endpoint was told before, but for what is not given: its secret, headers and mode (a client
+    /// that knows of no modes must not switch one), and its URL where that is not needed.
     pub(crate) fn replace(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
         if self.secret.as_ref().is_some_and(|secret| *secret != endpoint.secrets.current) {
             return Err(invalid("secret", "the secret of an endpoint is changed with secret/rotate"));
         }
         self.write_to(endpoint, now);
-        check_has_url(endpoint)
+        check_has_url(endpoint.mode, self.url.as_deref().unwrap_or_default())
     }
 
     fn write_to(&self, endpoint: &mut Endpoint, now: Timestamp) {
@@ -259,8 +259,8 @@ pub(crate) fn check_rate(rate: Option<u16>) -> Result<Option<u16>, Problem> {
 }
 
 /// An endpoint that is pushed has a URL.
-pub(crate) fn check_has_url(endpoint: &Endpoint) -> Result<(), Problem> {
-    if endpoint.mode == Mode::Push && endpoint.url.is_empty() {
+pub(crate) fn check_has_url(mode: Mode, url: &str) -> Result<(), Problem> {
+    if mode == Mode::Push && url.is_empty() {
         let message = "is needed unless `mode` is `pull` or `held`".to_owned();
         return Err(Problem::Invalid {
             place: vec!["body".into(), "url".into()],

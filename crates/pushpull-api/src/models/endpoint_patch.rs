@@ -123,7 +123,7 @@ impl EndpointPatch {
         if let Some(fifo) = self.fifo {
             endpoint.fifo = fifo;
         }
-        check_has_url(endpoint)
+        check_has_url(endpoint.mode, &endpoint.url)
     }
 }
 

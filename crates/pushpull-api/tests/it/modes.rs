@@ -41,8 +41,12 @@ async fn a_client_that_knows_of_no_modes_does_not_switch_one() {
         api.admin.put("/app/acme/endpoint/main", json!({ "description": "a" })).await.is(200).json();
     assert_eq!(replaced["mode"], "pull");
     assert_eq!(replaced["url"], "https://receiver.example/1");
-    let pushed = api.admin.put("/app/acme/endpoint/main", json!({ "mode": "push" })).await.is(200).json();
+    let push = |url| json!({ "mode": "push", "url": url });
+    api.admin.put("/app/acme/endpoint/main", push("")).await.is_fault("url");
+    let pushed =
+        api.admin.put("/app/acme/endpoint/main", push("https://receiver.example/2")).await.is(200).json();
     assert_eq!(pushed.get("mode"), None::<&Value>);
+    api.admin.put("/app/acme/endpoint/main", json!({ "description": "b" })).await.is_fault("url");
 }
 
 #[tokio::test]
