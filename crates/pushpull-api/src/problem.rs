@@ -195,6 +195,7 @@ impl Problem {
             WriteError::Taken(field) => Self::Conflict(Conflict::Taken { what, field }),
             WriteError::Stale => Self::Conflict(Conflict::ChangedMeanwhile { what }),
             WriteError::NotFound => Self::NotFound(what),
+            WriteError::WhichConsumer(consumers) => Self::invalid(&["body", "from"], which(&consumers)),
             WriteError::Store(error) => Self::Store(error),
         }
     }
@@ -261,6 +262,12 @@ impl Problem {
             other => other.to_string(),
         }
     }
+}
+
+/// What `from` may be.
+fn which(consumers: &[String]) -> String {
+    let named = consumers.iter().map(|name| format!("`{name}`, ")).collect::<String>();
+    format!("must say where to go on: {named}`earliest` or `latest`")
 }
 
 impl IntoResponse for Problem {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use pushpull_domain::{
     AppNo, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter, Health,
-    Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid, chance,
+    Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
     endpoint::{CustomHeaders, DisabledReason},
     signature::{Secret, SignatureType},
 };
@@ -134,11 +134,14 @@ impl EndpointSettings {
             description: String::new(),
             filter: Filter::default(),
             mode: Mode::Push,
+            read_seq: Seq(0),
+            draining_since: None,
             state: EndpointState::Enabled,
             health: Health::default(),
             rate_limit: None,
             retry_schedule: None,
             fifo: false,
+            hold_when_failing: false,
             headers: CustomHeaders::new(),
             secrets: Secrets::new(secret),
             metadata: Metadata::new(),
