@@ -109,6 +109,9 @@ pub enum Conflict {
     /// A user's own id is there once.
     #[error("there is another message with this eventId")]
     EventIdTaken,
+    /// Whoever reads the endpoint reads it again by itself.
+    #[error("the endpoint is not pushed, and the message is in its queue: read it again with a seek")]
+    NotPushed,
 }
 
 /// Why a thing cannot be done with something as it is.
@@ -222,6 +225,7 @@ impl Problem {
             WriteError::Taken(field) => Self::Conflict(Conflict::Taken { what, field }),
             WriteError::Stale => Self::Conflict(Conflict::ChangedMeanwhile { what }),
             WriteError::NotFound => Self::NotFound(what),
+            WriteError::WhichConsumer(consumers) => Self::invalid(&["body", "from"], which(&consumers)),
             WriteError::Store(error) => Self::Store(error),
         }
     }
@@ -261,6 +265,7 @@ impl Problem {
             Self::Conflict(Conflict::ChangedMeanwhile { .. }) => Code::ChangedMeanwhile,
             Self::Conflict(Conflict::TooManyEndpoints) => Code::TooManyEndpoints,
             Self::Conflict(Conflict::EventIdTaken) => Code::EventIdTaken,
+            Self::Conflict(Conflict::NotPushed) => Code::EndpointNotPushed,
             Self::Impossible(Impossible::EndpointDisabled) => Code::EndpointDisabled,
             Self::Impossible(Impossible::PayloadExpired) => Code::PayloadExpired,
             Self::Impossible(Impossible::NotAPortalKey) => Code::NotAPortalKey,
@@ -295,6 +300,12 @@ impl Problem {
             other => other.to_string(),
         }
     }
+}
+
+/// What `from` may be.
+fn which(consumers: &[String]) -> String {
+    let named = consumers.iter().map(|name| format!("`{name}`, ")).collect::<String>();
+    format!("must say where to go on: {named}`earliest` or `latest`")
 }
 
 impl IntoResponse for Problem {

@@ -3,6 +3,7 @@
 ALTER TABLE endpoint ADD COLUMN read_seq INTEGER NOT NULL DEFAULT 0;   -- up to here readers were done when it was pushed again
 ALTER TABLE endpoint ADD COLUMN draining_since INTEGER;   -- it left push then, and something may still be in flight
 ALTER TABLE endpoint ADD COLUMN hold_when_failing INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX endpoint_draining ON endpoint (no) WHERE draining_since IS NOT NULL;
 
 CREATE TABLE consumer (
     endpoint INTEGER NOT NULL,

@@ -138,6 +138,17 @@ pub struct DeliveryCounts {
     pub cancelled: u64,
 }
 
+/// What became of a message that was to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resent {
+    /// It is owed; if the endpoint is not pushed, it has joined its queue.
+    Owed,
+    /// The endpoint is not pushed and has it in its queue already: whoever reads it goes back there.
+    Queued,
+    /// The message is gone, or its payload is erased, or there is no such endpoint.
+    Gone,
+}
+
 /// Sends again what an endpoint did not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovery {
@@ -178,7 +189,9 @@ pub trait Deliveries: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<DuePage, Error>>;
     /// Writes what came of attempts. Written in one transaction, in the order given, after what was handed in
-    /// before. A delivery that was cancelled meanwhile stays so, unless the attempt succeeded.
+    /// before. A delivery that was cancelled meanwhile stays so, unless the attempt succeeded. A failure at an
+    /// endpoint that is not pushed any more is owed without a due time, whatever its schedule says; only what an
+    /// endpoint that keeps order was held for stays exhausted.
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<(), Error>>;
 
     /// The deliveries of a message.
@@ -198,9 +211,8 @@ pub trait Deliveries: Send + Sync {
         since: Timestamp,
         until: Timestamp,
     ) -> BoxFuture<'_, Result<DeliveryCounts, Error>>;
-    /// Owes a message to an endpoint, now, by hand: again, or for the first time. `false`: the message is gone,
-    /// or its payload is erased.
-    fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<bool, Error>>;
+    /// Owes a message to an endpoint, now, by hand: again, or for the first time.
+    fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<Resent, Error>>;
 
     /// Starts a task that owes an endpoint again what it did not get.
     fn start_recovery(&self, recovery: Recovery) -> BoxFuture<'_, Result<(), Error>>;

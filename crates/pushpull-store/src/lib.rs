@@ -23,7 +23,7 @@ pub use consumers::{
 };
 pub use deliveries::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint,
-    Recovery, RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
+    Recovery, RecoveryStep, Resent, Retention, Settlement, StoredAttempt, Trimmed,
 };
 pub use error::{Error, WriteError};
 pub use feed::{Feed, QueueEnds, QueueItem, QueuePage, QueueQuery};

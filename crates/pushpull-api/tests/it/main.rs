@@ -9,6 +9,7 @@ mod changes;
 mod idempotency;
 mod lists;
 mod messages;
+mod modes;
 mod openapi;
 mod problems;
 mod routes;

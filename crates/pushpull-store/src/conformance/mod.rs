@@ -16,6 +16,7 @@ pub mod fixture;
 pub mod idempotency;
 pub mod keys;
 pub mod messages;
+pub mod modes;
 pub mod properties;
 pub mod recovery;
 pub mod upkeep;
@@ -53,6 +54,16 @@ macro_rules! conformance {
             an_endpoint_is_disabled_once_and_begins_anew,
             deleted_endpoints_are_owed_nothing,
             what_gathered_is_due_when_an_endpoint_is_set_to_push,
+        );
+        $crate::conformance!(@ $maker, modes:
+            what_leaves_push_is_not_due_any_more,
+            what_was_in_flight_at_a_change_of_mode_is_written_as_it_ended,
+            an_endpoint_drains_until_it_is_said_to_be_over,
+            what_readers_were_done_with_is_not_pushed,
+            a_change_of_mode_ends_what_an_earlier_one_left_to_do,
+            what_is_pushed_again_waits_for_its_own_time,
+            a_consumer_to_go_on_from_must_exist,
+            an_endpoint_that_fails_is_held,
         );
         $crate::conformance!(@ $maker, messages:
             a_message_reads_back_what_was_written,
