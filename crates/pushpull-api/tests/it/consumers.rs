@@ -383,8 +383,10 @@ async fn a_consumer_that_is_not_there_has_no_status_and_nothing_to_answer_for() 
 #[tokio::test]
 async fn an_endpoint_has_so_many_consumers_and_the_next_is_refused() {
     let api = queue(1).await;
-    for n in 0..1_000 {
-        api.admin.put(&format!("/app/acme/poller/main/consumer/{n}"), json!({})).await.is(201);
+    let paths: Vec<String> = (0..1_000).map(|n| format!("/app/acme/poller/main/consumer/{n}")).collect();
+    let made = paths.iter().map(|path| api.admin.put(path, json!({})));
+    for made in futures_util::future::join_all(made).await {
+        made.is(201);
     }
     let refused = api.admin.get(READER).await.is(409);
     assert_eq!(refused.str("code"), "too_many_consumers");
