@@ -173,9 +173,9 @@ async fn feed(api: &TestApi) -> Called {
 
 /// The same, as named readers.
 async fn consumers(api: &TestApi) -> Called {
-    let mut story = Story::about(api);
     const READER: &str = "/app/acme/poller/main/consumer/billing";
     const LEASED: &str = "/app/acme/polling-endpoint/main/consumer/search";
+    let mut story = Story::about(api);
     let page = story.get(&format!("{READER}?limit=1")).await.is(200);
     let iterator = page.str("iterator");
     story.get(&format!("{READER}?limit=1&iterator={iterator}")).await.is(200);
@@ -196,8 +196,8 @@ async fn consumers(api: &TestApi) -> Called {
 
 /// The same, as workers that share a queue.
 async fn work_queues(api: &TestApi) -> Called {
-    let mut story = Story::about(api);
     const READER: &str = "/app/acme/poller/main/consumer/work";
+    let mut story = Story::about(api);
     story.post(&format!("{READER}/pull"), json!({ "max": 2, "lease": 60, "holder": "one" })).await.is(200);
     let answers = json!({ "ack": [1], "nack": [{ "seq": 2, "do": "park" }], "holder": "one" });
     story.post(&format!("{READER}/ack"), answers).await.is(200);
