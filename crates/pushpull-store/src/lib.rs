@@ -17,7 +17,7 @@ pub mod upkeep;
 pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref};
 pub use deliveries::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint,
-    Recovery, RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
+    Recovery, RecoveryStep, Resent, Retention, Settlement, StoredAttempt, Trimmed,
 };
 pub use error::{Error, WriteError};
 pub use feed::{Feed, QueueEnds, QueueItem, QueuePage, QueueQuery};

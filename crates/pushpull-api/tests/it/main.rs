@@ -10,6 +10,7 @@ mod feed;
 mod idempotency;
 mod lists;
 mod messages;
+mod modes;
 mod openapi;
 mod problems;
 mod routes;
