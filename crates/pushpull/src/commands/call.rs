@@ -4,9 +4,12 @@ use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -37,16 +40,30 @@ impl Connection {
     }
 
     /// Makes one call; what is answered, its body whole.
-    pub(super) async fn call(&mut self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+    pub(super) async fn call(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+        self.call_within(CALL_MAX, request).await
+    }
+
+    /// The same, for a call that may take longer: this long.
+    pub(super) async fn call_within(
+        &mut self,
+        within: Duration,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes)> {
         let exchange = async {
-            request.headers_mut().insert(header::HOST, self.host.clone());
-            self.sender.ready().await?;
-            let response = self.sender.send_request(request).await?;
+            let response = self.begin(request).await?;
             let status = response.status();
             let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
             Ok((status, answer.map_err(anyhow::Error::from_boxed)?.to_bytes()))
         };
-        tokio::time::timeout(CALL_MAX, exchange).await.context("no answer in time")?
+        tokio::time::timeout(within, exchange).await.context("no answer in time")?
+    }
+
+    /// Makes one call whose answer is read piece by piece.
+    pub(super) async fn begin(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+        request.headers_mut().insert(header::HOST, self.host.clone());
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
     }
 }
 
