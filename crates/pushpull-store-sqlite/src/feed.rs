@@ -67,7 +67,8 @@ fn read(conn: &Connection, query: &QueueQuery) -> Result<QueuePage, Fault> {
     Ok(QueuePage { items, reached: Seq(reached.max(query.after.0)), ends })
 }
 
-fn ends(conn: &Connection, endpoint: EndpointNo) -> Result<QueueEnds, Fault> {
+/// Where a queue begins and ends.
+pub(crate) fn ends(conn: &Connection, endpoint: EndpointNo) -> Result<QueueEnds, Fault> {
     let trimmed: Option<u64> = conn
         .prepare_cached("SELECT trimmed_seq FROM endpoint WHERE no = ?1")?
         .query_row([endpoint.0], |row| row.get(0))

@@ -11,6 +11,8 @@ mod catalog;
 mod catalog_rows;
 mod checkpoint;
 mod codec;
+mod consumer_rows;
+mod consumers;
 mod deliveries;
 mod due;
 mod fault;
@@ -32,6 +34,7 @@ mod span;
 mod trim;
 mod tx;
 mod upkeep;
+mod work_queue;
 mod writer;
 
 use std::{

@@ -8,6 +8,7 @@
 
 pub mod attempts;
 pub mod catalog;
+pub mod consumers;
 pub mod deliveries;
 pub mod endpoints;
 pub mod feed;
@@ -19,6 +20,7 @@ pub mod modes;
 pub mod properties;
 pub mod recovery;
 pub mod upkeep;
+pub mod work_queue;
 
 pub use fixture::Maker;
 
@@ -117,6 +119,37 @@ macro_rules! conformance {
             a_recovery_reopens_what_failed,
             a_recovery_goes_on_after_a_restart,
             a_recovery_respects_what_became_of_its_endpoint,
+        );
+        $crate::conformance!(@ $maker, consumers:
+            a_consumer_begins_where_it_says,
+            a_consumer_is_made_once_and_changed_and_deleted,
+            consumers_are_listed_in_pages,
+            an_endpoint_has_so_many_consumers,
+            of_two_who_read_the_same_place_one_gets_it,
+            a_named_holder_gets_again_what_it_has_not_committed,
+            what_a_crashed_holder_was_handed_comes_back,
+            what_is_committed_stays_so,
+            a_commit_ahead_or_of_another_is_refused,
+            a_place_that_was_shown_is_committed,
+            a_consumer_is_put_back_and_forth,
+            what_a_consumer_has_not_done_is_told,
+            a_consumer_that_is_not_seen_expires,
+            consumers_go_with_their_endpoint,
+            a_consumer_is_the_same_after_a_restart,
+        );
+        $crate::conformance!(@ $maker, work_queue:
+            an_item_comes_back_until_it_is_done,
+            acks_out_of_order_commit_up_to_what_is_not_done,
+            an_item_comes_back_after_its_delay,
+            an_item_is_kept_longer_by_who_has_it,
+            an_item_handed_out_too_often_is_parked,
+            parked_items_are_listed_and_replayed,
+            an_answer_ahead_is_refused_whole,
+            no_more_is_taken_than_may_be,
+            a_stream_and_a_work_queue_keep_off_each_other,
+            a_work_queue_passes_over_what_a_push_brought,
+            what_retention_removed_is_told_to_a_work_queue,
+            every_item_is_handed_out_until_it_is_done,
         );
         $crate::conformance!(@ $maker, upkeep:
             what_is_older_than_it_is_kept_goes,
