@@ -298,7 +298,7 @@ pub(crate) fn check_from(from: Option<&str>, mode: Option<Mode>) -> Result<PushF
         Some(_) if mode != Some(Mode::Push) => Err(invalid("from", "goes with `mode`: `push` only")),
         Some("earliest") => Ok(PushFrom::Earliest),
         Some("latest") => Ok(PushFrom::Latest),
-        Some(name) => Ok(PushFrom::Consumer(name.to_owned())),
+        Some(name) => name.parse().map(PushFrom::Consumer).map_err(|error| invalid("from", error)),
     }
 }
 

@@ -81,7 +81,7 @@ async fn an_endpoint_is_pushed_again_from_where_it_is_said() {
 
     // It only goes with the switch that it is about.
     for body in
-        [json!({ "from": "latest" }), json!({ "mode": "held", "from": "latest" }), json!({ "from": 7 })]
+        [json!({ "from": "latest" }), json!({ "mode": "held", "from": "latest" }), json!({ "from": 7 }), json!({ "mode": "push", "from": "a b" })]
     {
         api.admin.patch(path, body).await.is_fault("from");
     }

@@ -63,6 +63,7 @@ macro_rules! conformance {
             a_change_of_mode_ends_what_an_earlier_one_left_to_do,
             what_is_pushed_again_waits_for_its_own_time,
             a_consumer_to_go_on_from_must_exist,
+            an_endpoint_is_pushed_again_where_its_reader_is,
             an_endpoint_that_fails_is_held,
         );
         $crate::conformance!(@ $maker, messages:
