@@ -7,6 +7,7 @@
 
 mod append;
 mod attempts;
+mod audit;
 mod catalog;
 mod catalog_rows;
 mod checkpoint;

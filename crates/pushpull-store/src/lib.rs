@@ -4,6 +4,7 @@
 //! delivery. Each backend passes the suite in `conformance` (the feature
 //! of that name).
 
+pub mod audit;
 pub mod catalog;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -16,6 +17,7 @@ pub mod publish;
 pub mod upkeep;
 pub mod work_queue;
 
+pub use audit::{Audit, AuditPage, Audits};
 pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref};
 pub use consumers::{
     Asked, Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Consumers, Expired, ExpiredConsumer, Gap,
@@ -33,6 +35,6 @@ pub use upkeep::{Backlog, Ledger, Size, Upkeep};
 pub use work_queue::{Answered, Answers, Nack, Parked, Take, Taken, TakenItem, WorkQueue};
 
 /// A whole store. One `Arc<dyn Store>` is handed to everything above.
-pub trait Store: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Upkeep {}
+pub trait Store: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Audits + Upkeep {}
 
-impl<T: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Upkeep> Store for T {}
+impl<T: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Audits + Upkeep> Store for T {}

@@ -5,6 +5,7 @@
 )]
 
 mod api;
+mod audit;
 mod changes;
 mod feed;
 mod idempotency;

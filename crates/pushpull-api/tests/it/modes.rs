@@ -80,9 +80,12 @@ async fn an_endpoint_is_pushed_again_from_where_it_is_said() {
     api.admin.post("/app/acme/msg", message).await.is(202);
 
     // It only goes with the switch that it is about.
-    for body in
-        [json!({ "from": "latest" }), json!({ "mode": "held", "from": "latest" }), json!({ "from": 7 }), json!({ "mode": "push", "from": "a b" })]
-    {
+    for body in [
+        json!({ "from": "latest" }),
+        json!({ "mode": "held", "from": "latest" }),
+        json!({ "from": 7 }),
+        json!({ "mode": "push", "from": "a b" }),
+    ] {
         api.admin.patch(path, body).await.is_fault("from");
     }
     let nobody = api.admin.patch(path, json!({ "mode": "push", "from": "nobody" })).await;

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
 pub mod attempts;
+pub mod audit;
 pub mod catalog;
 pub mod consumers;
 pub mod deliveries;
@@ -151,6 +152,12 @@ macro_rules! conformance {
             a_work_queue_passes_over_what_a_push_brought,
             what_retention_removed_is_told_to_a_work_queue,
             every_item_is_handed_out_until_it_is_done,
+        );
+        $crate::conformance!(@ $maker, audit:
+            an_audit_says_what_became_of_everything,
+            an_audit_says_what_retention_removed,
+            an_audit_knows_a_hole_that_retention_left,
+            an_audit_comes_in_pages,
         );
         $crate::conformance!(@ $maker, upkeep:
             what_is_older_than_it_is_kept_goes,

@@ -128,7 +128,7 @@ fn patience(wait: Option<u64>, min: Option<usize>, limit: usize) -> Result<Patie
 }
 
 /// A place as it stands in a query.
-fn place(field: &str, text: &str, now: Timestamp) -> Result<Place, Problem> {
+pub(crate) fn place(field: &str, text: &str, now: Timestamp) -> Result<Place, Problem> {
     match text {
         "earliest" => return Ok(Place::Earliest),
         "latest" => return Ok(Place::Latest),
