@@ -8,6 +8,7 @@
 mod append;
 mod attempts;
 mod audit;
+mod behind;
 mod catalog;
 mod catalog_rows;
 mod checkpoint;

@@ -31,7 +31,7 @@ pub use error::{Error, WriteError};
 pub use feed::{Feed, QueueEnds, QueueItem, QueuePage, QueueQuery};
 pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};
 pub use publish::{Log, Published};
-pub use upkeep::{Backlog, Ledger, Size, Upkeep};
+pub use upkeep::{Backlog, Behind, BehindConsumer, Ledger, Size, Upkeep};
 pub use work_queue::{Answered, Answers, Nack, Parked, Take, Taken, TakenItem, WorkQueue};
 
 /// A whole store. One `Arc<dyn Store>` is handed to everything above.
