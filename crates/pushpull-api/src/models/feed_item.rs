@@ -1,5 +1,6 @@
 //! Messages as a reader of an endpoint's queue gets them.
 
+use pushpull_domain::{Message, Seq};
 use pushpull_store::QueueItem;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -26,9 +27,14 @@ pub struct FeedItemOut {
 /// Writes an item.
 pub(crate) fn write(out: &mut Vec<u8>, item: &QueueItem) {
     let mut object = Object::begin(out);
-    message_out::write_fields(&mut object, &item.message, true);
-    object.field("seq", &item.seq.0).field("position", &item.message.key.position.0);
+    write_fields(&mut object, item.seq, &item.message);
     object.end();
+}
+
+/// Writes an item's fields into an object that may have others.
+pub(crate) fn write_fields(object: &mut Object<'_>, seq: Seq, message: &Message) {
+    message_out::write_fields(object, message, true);
+    object.field("seq", &seq.0).field("position", &message.key.position.0);
 }
 
 /// About how many bytes an item takes when it is written.

@@ -74,12 +74,12 @@ pub(crate) async fn audit(
     Query(query): Query<AuditQuery>,
 ) -> Result<Answer<AuditOut>, Problem> {
     let now = api.now();
-    let after = match query.since.as_deref().map(|text| place("since", text, now)).transpose()? {
+    let after = match query.since.as_deref().map(|text| place(&["query", "since"], text, now)).transpose()? {
         // What is kept, wherever that begins.
         None | Some(Place::Earliest) => None,
         Some(place) => Some(api.feed.find(endpoint.no, place).await?),
     };
-    let upto = match query.until.as_deref().map(|text| place("until", text, now)).transpose()? {
+    let upto = match query.until.as_deref().map(|text| place(&["query", "until"], text, now)).transpose()? {
         None => None,
         Some(Place::Earliest | Place::Latest) => {
             return Err(Problem::invalid(&["query", "until"], "must be a seq or an RFC 3339 date and time"));

@@ -7,6 +7,7 @@
 mod api;
 mod audit;
 mod changes;
+mod consumers;
 mod feed;
 mod idempotency;
 mod lists;

@@ -6,7 +6,7 @@ use pushpull_domain::{App, Endpoint, Holder, Mode, Seq};
 
 use super::fixture::{Maker, NINETY_DAYS, START, TOO_OLD, World, check_pages, first_page};
 use crate::{
-    Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Gap, Lease, LeaseRequest, Refused, Take,
+    Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Gap, Lease, LeaseRequest, Refused, Resent, Take,
     consumers::CONSUMERS_MAX,
 };
 
@@ -65,6 +65,27 @@ fn places(consumer: &Consumer) -> (u64, u64) {
 
 fn held(until_secs: u64, name: &str) -> Refused {
     Refused::Held(Lease { holder: holder(name), until: START.after(Duration::from_secs(until_secs)) })
+}
+
+/// Retention removes an old message that was sent by hand late in the queue, and nothing that stands before it is
+/// taken for removed.
+pub async fn what_is_kept_is_no_gap(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let old = world.publish_many(&app, 1).await;
+    world.clock.advance(TOO_OLD);
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
+    world.publish_many(&app, 2).await;
+    assert_eq!(world.store.resend(old[0].key, endpoint.no).await.unwrap(), Resent::Owed);
+    let queue = make(&world, &endpoint, "queue", None).await.unwrap();
+    let take = Take { max: 9, lease: LEASE, holder: None };
+    assert_eq!(world.store.take(queue.key.clone(), take.clone()).await.unwrap().unwrap().items.len(), 3);
+    world.trim(NINETY_DAYS).await;
+    let consumer = make(&world, &endpoint, "c", None).await.unwrap();
+    assert_eq!((places(&consumer), status(&world, &consumer).await.gap), ((0, 0), None));
+    world.clock.advance(LEASE);
+    let taken = world.store.take(queue.key, take).await.unwrap().unwrap();
+    assert_eq!(taken.items.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [1, 2]);
 }
 
 /// A new consumer begins where it is told, or at the beginning; what was removed before is not missed by it.

@@ -124,6 +124,7 @@ macro_rules! conformance {
         );
         $crate::conformance!(@ $maker, consumers:
             a_consumer_begins_where_it_says,
+            what_is_kept_is_no_gap,
             a_consumer_is_made_once_and_changed_and_deleted,
             consumers_are_listed_in_pages,
             an_endpoint_has_so_many_consumers,
