@@ -13,6 +13,9 @@ number!(
 
 /// An endpoint whose every attempt failed for this long is disabled: 5 days.
 pub const FAILING_MAX: Duration = Duration::from_hours(120);
+/// An endpoint that left push is waited for so long, if the end of what was in flight is not known before: longer than
+/// an attempt may take.
+pub const DRAINING_MAX: Duration = Duration::from_mins(1);
 /// Its owner is told this long before it is disabled: a day.
 pub const FAILING_NOTICE: Duration = Duration::from_hours(24);
 
@@ -177,6 +180,11 @@ impl Endpoint {
     /// Whether it takes messages at all.
     pub fn is_enabled(&self) -> bool {
         self.state == EndpointState::Enabled
+    }
+
+    /// Until when what a push has brought may not be known, since the endpoint left push. Who leaves that out waits.
+    pub fn drains_until(&self) -> Option<Timestamp> {
+        self.draining_since.filter(|_| self.mode != Mode::Push).map(|since| since.after(DRAINING_MAX))
     }
 }
 

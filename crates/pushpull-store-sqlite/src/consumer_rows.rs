@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushpull_domain::{ConsumerName, DeliveryKey, EndpointNo, Holder, Seq, Timestamp};
+use pushpull_domain::{ConsumerName, DeliveryKey, EndpointNo, Holder, Seq, Timestamp, endpoint::DRAINING_MAX};
 use pushpull_store::{Consumer, ConsumerKey, ConsumerSettings, ExpiredConsumer, Lease, QueueEnds};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -12,10 +12,6 @@ use crate::{
     feed, rows as log_rows,
     tx::Tx,
 };
-
-/// A change of mode may leave attempts in flight for so long; until their ends are known, nobody can say what a
-/// push has brought.
-const DRAINING_MAX: Duration = Duration::from_mins(1);
 
 fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {
     text.parse().map_err(|e| inconsistent("consumer", text, e))

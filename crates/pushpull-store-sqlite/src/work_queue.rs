@@ -161,7 +161,8 @@ impl Taking<'_, '_> {
         let consumer = Consumer { lease: None, ..taking.consumer };
         let items = taking.items;
         save(tx, consumer)?;
-        Ok(Ok((items, Taken { items: Vec::new(), gap, more, next_due_at })))
+        let full = undone.out + items.len() >= TAKEN_MAX;
+        Ok(Ok((items, Taken { items: Vec::new(), gap, more: more && !full, full, next_due_at })))
     }
 
     fn is_full(&self) -> bool {

@@ -47,6 +47,8 @@ pub struct Taken {
     pub gap: Option<Gap>,
     /// Whether more can be taken at once.
     pub more: bool,
+    /// Whether as many are out as may be, so that nothing is taken until one is answered for.
+    pub full: bool,
     /// When the next item comes back that is not answered for by then.
     pub next_due_at: Option<Timestamp>,
 }

@@ -1,6 +1,6 @@
 //! Messages as a reader of an endpoint's queue gets them.
 
-use pushpull_domain::Payload;
+use pushpull_domain::{Message, Payload, Seq};
 use pushpull_store::QueueItem;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -34,15 +34,20 @@ pub struct FeedItemOut {
 /// Writes an item.
 pub(crate) fn write(out: &mut Vec<u8>, item: &QueueItem) {
     let mut object = Object::begin(out);
-    message_out::write_fields(&mut object, &item.message, true);
-    object.field("seq", &item.seq.0).field("position", &item.message.key.position.0);
-    if let Some(content_type) = &item.message.content_type {
+    write_fields(&mut object, item.seq, &item.message);
+    object.end();
+}
+
+/// Writes an item's fields into an object that may have others.
+pub(crate) fn write_fields(object: &mut Object<'_>, seq: Seq, message: &Message) {
+    message_out::write_fields(object, message, true);
+    object.field("seq", &seq.0).field("position", &message.key.position.0);
+    if let Some(content_type) = &message.content_type {
         object.field("contentType", content_type);
     }
-    if item.message.payload == Payload::Expunged {
+    if message.payload == Payload::Expunged {
         object.field("payloadExpired", &true);
     }
-    object.end();
 }
 
 /// About how many bytes an item takes when it is written.
@@ -55,7 +60,6 @@ pub(crate) fn size_hint(item: &QueueItem) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use pushpull_domain::Seq;
     use serde_json::{Value, json, value::RawValue};
 
     use super::*;

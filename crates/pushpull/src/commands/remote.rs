@@ -101,8 +101,9 @@ fn authorization(file: &PathBuf) -> Result<HeaderValue> {
         };
         Ending::usage(said)
     })?;
-    let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim()))
-        .map_err(|_| Ending::usage(format!("{} holds no key: one line of visible characters", file.display())))?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", text.trim())).map_err(|_| {
+        Ending::usage(format!("{} holds no key: one line of visible characters", file.display()))
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -115,7 +116,9 @@ fn base(text: &str) -> Result<Url, String> {
             && url.fragment().is_none()
             && url.username().is_empty()
     });
-    url.ok_or("must be an http or https URL, such as https://hooks.example.com or http://127.0.0.1:8071".into())
+    url.ok_or(
+        "must be an http or https URL, such as https://hooks.example.com or http://127.0.0.1:8071".into(),
+    )
 }
 
 /// A server that is called.
@@ -134,7 +137,7 @@ impl Server {
         &mut self,
         method: Method,
         path: &str,
-        body: Option<&Value>,
+        body: Option<String>,
         wait: Duration,
     ) -> Result<Answer> {
         let uri = format!("{}/api/v1{path}", self.url.path().trim_end_matches('/'));
@@ -144,10 +147,12 @@ impl Server {
             .header(header::AUTHORIZATION, &self.authorization)
             .header(header::USER_AGENT, USER_AGENT)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(Bytes::from(body.map(Value::to_string).unwrap_or_default())))?;
+            .body(Full::new(Bytes::from(body.unwrap_or_default())))?;
         let mut connection = match self.connection.take().filter(Connection::is_open) {
             Some(kept) => kept,
-            None => tokio::time::timeout(CONNECT_MAX, self.connect()).await.context("no connection in time")??,
+            None => {
+                tokio::time::timeout(CONNECT_MAX, self.connect()).await.context("no connection in time")??
+            }
         };
         let answered = tokio::time::timeout(CALL_MAX + wait, connection.exchange(request, ANSWER_MAX)).await;
         let answer = answered.context("no answer in time")??;
@@ -155,22 +160,30 @@ impl Server {
         Ok(Answer(answer))
     }
 
-    /// Reads something, or says why it cannot be had.
+    /// Reads something; `None`: it is not there.
     pub(super) async fn get<T: DeserializeOwned>(&mut self, path: &str) -> Result<Option<T>> {
-        let answer = self.call(Method::GET, path, None, Duration::ZERO).await;
-        let answer = answer.map_err(|error| self.unreachable(&error))?;
-        match answer.status() {
-            StatusCode::NOT_FOUND => Ok(None),
-            status if status.is_success() => answer.read().map(Some),
-            _ => Err(answer.complaint()),
-        }
+        let answer = self.ask(Method::GET, path, None).await?;
+        if answer.status() == StatusCode::NOT_FOUND { Ok(None) } else { answer.granted()?.read().map(Some) }
     }
 
-    /// Makes something, or says why it cannot be made.
-    pub(super) async fn post<T: DeserializeOwned>(&mut self, path: &str, body: &Value) -> Result<T> {
-        let answer = self.call(Method::POST, path, Some(body), Duration::ZERO).await;
-        let answer = answer.map_err(|error| self.unreachable(&error))?;
-        if answer.status().is_success() { answer.read() } else { Err(answer.complaint()) }
+    /// Makes something.
+    pub(super) async fn post<T: DeserializeOwned>(&mut self, path: &str, body: String) -> Result<T> {
+        self.ask(Method::POST, path, Some(body)).await?.granted()?.read()
+    }
+
+    /// Makes something, or replaces it.
+    pub(super) async fn put(&mut self, path: &str, body: &Value) -> Result<()> {
+        self.ask(Method::PUT, path, Some(body.to_string())).await?.granted().map(drop)
+    }
+
+    /// Changes something.
+    pub(super) async fn patch(&mut self, path: &str, body: &Value) -> Result<()> {
+        self.ask(Method::PATCH, path, Some(body.to_string())).await?.granted().map(drop)
+    }
+
+    async fn ask(&mut self, method: Method, path: &str, body: Option<String>) -> Result<Answer> {
+        let answer = self.call(method, path, body, Duration::ZERO).await;
+        answer.map_err(|error| self.unreachable(&error).into())
     }
 
     /// No answer could be had.
@@ -242,6 +255,11 @@ pub(super) struct Answer(Response<Bytes>);
 impl Answer {
     pub(super) fn status(&self) -> StatusCode {
         self.0.status()
+    }
+
+    /// The answer, unless it says what is wrong.
+    fn granted(self) -> Result<Self> {
+        if self.status().is_success() { Ok(self) } else { Err(self.complaint()) }
     }
 
     /// The body, as it must look.

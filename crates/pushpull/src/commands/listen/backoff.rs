@@ -29,7 +29,11 @@ impl Backoff {
 
 /// A wait for people.
 pub(super) fn shown(wait: Duration) -> String {
-    if wait < Duration::from_secs(1) { format!("{} ms", wait.as_millis()) } else { format!("{} s", wait.as_secs()) }
+    if wait < Duration::from_secs(1) {
+        format!("{} ms", wait.as_millis())
+    } else {
+        format!("{} s", wait.as_secs())
+    }
 }
 
 #[cfg(test)]

@@ -110,7 +110,13 @@ impl Listen {
             };
             let Some((queue, reader)) = begun else { return Ok(ExitCode::SUCCESS) };
             let forwarder = Forwarder { client, target, signer: queue.signer };
-            let session = Session { reader, forwarder, say, skip_failing: self.skip_failing, counts: Counts::default() };
+            let session = Session {
+                reader,
+                forwarder,
+                say,
+                skip_failing: self.skip_failing,
+                counts: Counts::default(),
+            };
             session.run(self.exit_after.map(NonZeroU64::get), &mut stop).await
         })
     }
@@ -124,8 +130,8 @@ impl Listen {
         }
         let path = format!("{}/consumer/{}", queue.path, self.consumer);
         let mut reader = Reader::new(server, path);
-        let place = self.from.clone().or_else(|| self.endpoint.as_ref().map(|_| "latest".to_owned()));
-        reader.find_place(place, self.from.is_some(), say).await?;
+        let default = if self.endpoint.is_some() { "latest" } else { "earliest" };
+        reader.find_place(self.from.as_deref().unwrap_or(default), self.from.is_some(), say).await?;
         reader.open(say).await?;
         say.state("ready", format!("{}, as consumer {}, to {}", queue.called, self.consumer, say.target()));
         Ok(Some((queue, reader)))
@@ -212,11 +218,11 @@ impl Session {
         for attempt in 1.. {
             let mut sent = std::pin::pin!(self.forwarder.send(item, &body));
             let outcome = loop {
+                let was_asked = stop.asked;
                 tokio::select! {
                     outcome = &mut sent => break outcome?,
                     // What is in flight is waited for, unless it is asked twice.
-                    () = stop.requested(), if !stop.asked => {}
-                    () = stop.stop.requested(), if stop.asked => return Ok(Done::Stopped),
+                    () = stop.requested() => if was_asked { return Ok(Done::Stopped) },
                 }
             };
             self.say.outcome(item, attempt, &outcome)?;
@@ -231,11 +237,11 @@ impl Session {
                 return Ok(Done::Skipped);
             }
             let wait = backoff.next();
-            self.say.state("retry", format!("seq {}: {outcome}; again in {}", item.seq, backoff::shown(wait)));
+            self.say
+                .state("retry", format!("seq {}: {outcome}; again in {}", item.seq, backoff::shown(wait)));
             tokio::select! {
-                () = tokio::time::sleep(wait), if !stop.asked => {}
-                () = stop.requested(), if !stop.asked => return Ok(Done::Stopped),
-                else => return Ok(Done::Stopped),
+                () = tokio::time::sleep(wait) => {}
+                () = stop.requested() => return Ok(Done::Stopped),
             }
         }
         unreachable!("there is always a next attempt")

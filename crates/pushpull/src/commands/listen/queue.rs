@@ -1,7 +1,6 @@
 //! Which queue is read: a given endpoint's, or that of a pull endpoint of its own, made on first use.
 
 use anyhow::{Context, Result, bail, ensure};
-use http::Method;
 use pushpull_domain::{
     Secrets, Uid,
     signature::{Secret, SignatureType, Signer},
@@ -82,9 +81,11 @@ async fn own(
     server: &mut Server,
     say: &Say,
 ) -> Result<Endpoint> {
-    let uid = Uid::new(&format!("{OWN}{}", asked.consumer))
-        .map_err(|error| Ending::usage(format!("--consumer: an endpoint's uid is made of it, and that {error}")))?;
-    let wanted = asked.events.as_ref().map(|events| events.iter().map(ToString::to_string).collect::<Vec<_>>());
+    let uid = Uid::new(&format!("{OWN}{}", asked.consumer)).map_err(|error| {
+        Ending::usage(format!("--consumer: an endpoint's uid is made of it, and that {error}"))
+    })?;
+    let wanted =
+        asked.events.as_ref().map(|events| events.iter().map(ToString::to_string).collect::<Vec<_>>());
     let path = format!("{at}/{uid}");
     let Some(found) = server.get::<Endpoint>(&path).await? else {
         let made = make(&uid, wanted.as_deref(), at, server).await?;
@@ -107,11 +108,7 @@ async fn own(
         types.as_ref().map(|types| types.iter().cloned().collect::<std::collections::BTreeSet<_>>())
     };
     if as_set(&found.event_types) != as_set(&wanted) {
-        let answer = server.call(Method::PATCH, &path, Some(&json!({"eventTypes": wanted})), std::time::Duration::ZERO);
-        let answer = answer.await.map_err(|error| server.unreachable(&error))?;
-        if !answer.status().is_success() {
-            return Err(answer.complaint());
-        }
+        server.patch(&path, &json!({"eventTypes": wanted})).await?;
         let types = wanted.map_or_else(|| "all event types".to_owned(), |wanted| wanted.join(", "));
         say.state("note", format!("{uid} gets {types} from now on"));
     }
@@ -128,7 +125,7 @@ async fn make(uid: &Uid, event_types: Option<&[String]>, at: &str, server: &mut 
         "eventTypes": event_types,
         "secret": secret,
     });
-    server.post(at, &body).await
+    server.post(at, body.to_string()).await
 }
 
 async fn secret(at: &str, endpoint: &Endpoint, server: &mut Server) -> Result<String> {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode};
 use pushpull_domain::EventTypeName;
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 use url::form_urlencoded::Serializer;
 
 use super::{
@@ -21,6 +21,10 @@ use crate::commands::{
 
 /// How long a poll waits for news, in seconds: short of what proxies on the way would cut.
 const WAIT: u64 = 25;
+
+/// How long the server keeps the place of a consumer that is not seen, in seconds: as long as it may, a year. Without
+/// it a new run would begin anew.
+const IDLE: u64 = 366 * 86_400;
 
 /// A message of the queue.
 #[derive(Debug, Deserialize)]
@@ -74,8 +78,6 @@ pub(super) struct Page {
 pub(super) struct Reader {
     server: Server,
     path: String,
-    /// Where a new consumer begins, until it is there.
-    begin: Option<String>,
     /// After what is done.
     iterator: Option<String>,
     /// Whether the server knows that it is done.
@@ -96,17 +98,22 @@ enum Read {
 
 impl Reader {
     pub(super) fn new(server: Server, path: String) -> Self {
-        Self { server, path, begin: None, iterator: None, is_acknowledged: true, first: None, gap: None }
+        Self { server, path, iterator: None, is_acknowledged: true, first: None, gap: None }
     }
 
-    /// Lets a new consumer begin at a place. One that has a place keeps it, which is told to who asked for another.
-    pub(super) async fn find_place(&mut self, place: Option<String>, is_asked: bool, say: &Say) -> Result<()> {
-        let Some(place) = place else { return Ok(()) };
+    /// Makes the consumer if it is new: it begins at this place. One that is there is left as it is, which is told to
+    /// who asked for another place.
+    pub(super) async fn find_place(&mut self, place: &str, is_asked: bool, say: &Say) -> Result<()> {
         let known: Option<Value> = self.server.get(&format!("{}/status", self.path)).await?;
         if known.is_none() {
-            self.begin = Some(place);
-        } else if is_asked {
-            say.state("note", "this consumer has a place already, so --from is not used; a new --consumer begins there");
+            let body = json!({"from": place, "idle": IDLE});
+            return self.server.put(&self.path, &body).await;
+        }
+        if is_asked {
+            say.state(
+                "note",
+                "this consumer has a place already, so --from is not used; a new --consumer begins there",
+            );
         }
         Ok(())
     }
@@ -159,7 +166,10 @@ impl Reader {
                     return Ok(page);
                 }
                 Read::Lost => {
-                    say.state("note", "the server does not know this place any more: it goes on from the one it keeps");
+                    say.state(
+                        "note",
+                        "the server does not know this place any more: it goes on from the one it keeps",
+                    );
                     self.iterator = None;
                 }
                 Read::Trouble(what, retry_after) => {
@@ -175,10 +185,8 @@ impl Reader {
     async fn read(&mut self, wait: u64) -> Result<Read> {
         let mut query = Serializer::new(format!("{}?", self.path));
         query.append_pair("limit", "1").append_pair("wait", &wait.to_string());
-        match (&self.iterator, &self.begin) {
-            (Some(iterator), _) => drop(query.append_pair("iterator", iterator)),
-            (None, Some(place)) => drop(query.append_pair("from", place)),
-            (None, None) => {}
+        if let Some(iterator) = &self.iterator {
+            query.append_pair("iterator", iterator);
         }
         let path = query.finish();
         let answer = match self.server.call(Method::GET, &path, None, Duration::from_secs(wait)).await {
@@ -190,7 +198,9 @@ impl Reader {
 
     fn judge(&mut self, answer: &Answer) -> Result<Read> {
         match answer.status() {
-            StatusCode::BAD_REQUEST if self.iterator.is_some() && answer.code() == "invalid_iterator" => Ok(Read::Lost),
+            StatusCode::BAD_REQUEST if self.iterator.is_some() && answer.code() == "invalid_iterator" => {
+                Ok(Read::Lost)
+            }
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
                 Ok(Read::Trouble(answer.complaint().to_string(), answer.retry_after()))
             }
@@ -198,7 +208,6 @@ impl Reader {
                 Ok(Read::Trouble(answer.complaint().to_string(), answer.retry_after()))
             }
             status if status.is_success() => {
-                self.begin = None;
                 self.is_acknowledged = true;
                 answer.read().map(Read::Page)
             }

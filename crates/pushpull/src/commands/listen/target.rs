@@ -1,6 +1,6 @@
 //! Where messages are forwarded to.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use http::HeaderValue;
@@ -54,7 +54,8 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_a_target_unless_others_are_allowed() {
-        for here in ["http://127.0.0.1/", "http://[::1]:80/", "https://app.localhost/", "http://127.9.9.9:1/"] {
+        for here in ["http://127.0.0.1/", "http://[::1]:80/", "https://app.localhost/", "http://127.9.9.9:1/"]
+        {
             assert!(parse(here, false).is_ok(), "{here}");
         }
         for elsewhere in ["http://10.0.0.1/", "https://example.com/", "http://localhost.example.com/"] {
