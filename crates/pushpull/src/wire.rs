@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The name this program gives itself when it calls.
-const USER_AGENT: &str = concat!("pushpull/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("pushpull/", env!("CARGO_PKG_VERSION"));
 
 /// A server at work.
 pub(crate) struct Server {
