@@ -139,6 +139,7 @@ macro_rules! conformance {
             a_consumer_that_is_not_seen_expires,
             consumers_go_with_their_endpoint,
             a_consumer_is_the_same_after_a_restart,
+            a_stream_is_handed_out_until_it_is_committed,
         );
         $crate::conformance!(@ $maker, work_queue:
             an_item_comes_back_until_it_is_done,
