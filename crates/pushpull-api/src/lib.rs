@@ -23,6 +23,8 @@ use pushpull_feed::Feed;
 use pushpull_net::Policy;
 use pushpull_store::Log;
 
+pub use models::example;
+
 use crate::{problem::Problem, state::Api};
 
 /// How often a change is tried again because somebody else changed the same thing at the same time.
