@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod help;
 mod key;
+mod listen;
 mod serve;
 mod support;
 mod tls;

@@ -1,0 +1,223 @@
+//! Programs that fail, kills, restarts, and servers that forget: nothing is lost, and all of it is said.
+
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
+use pushpull_testkit::{Receiver, Reply};
+use rustix::process::Signal;
+
+use super::program::{Listening, PATIENCE, Site};
+use crate::support::Home;
+
+fn ids(receiver: &Receiver) -> Vec<String> {
+    receiver.received().iter().map(|one| one.header("webhook-id").to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_fails_gets_the_message_again_before_the_next() {
+    let receiver = Receiver::start(|received| Reply::status(if received.n < 2 { 503 } else { 200 })).await;
+    let site = Site::start();
+    let listening = site.listen(&receiver, &["--exit-after", "2"]);
+    let sent = site.send_many(2);
+    let (code, out, said) = listening.end();
+    assert_eq!(code, Some(0), "{said:#?}");
+    assert_eq!(ids(&receiver), [&sent[0], &sent[0], &sent[0], &sent[1]].map(Clone::clone));
+    assert_eq!(out.matches("<-- [503]").count(), 2);
+    let target = receiver.url("/hooks");
+    assert_eq!(
+        said[2..],
+        [
+            "retry   seq 1: answered 503; again in 500 ms".to_owned(),
+            "retry   seq 1: answered 503; again in 1 s".to_owned(),
+            format!("resume  {target} took seq 1"),
+            "end     2 forwarded".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_is_not_there_yet_is_waited_for_and_stopping_loses_nothing() {
+    let site = Site::start();
+    // An address where nobody listens any more.
+    let address = Receiver::ok().await.addr;
+    let target = format!("http://{address}/hooks");
+    let listening = Listening::start(site.command(&["listen", &target, "--app", "acme"]));
+    listening.wait_for("ready ");
+    let sent = site.send_many(1);
+    listening.wait_for("retry   seq 1: connect to");
+    let (out, _) = listening.interrupt();
+    assert!(out.contains("<-- [---] "), "{out}");
+
+    let receiver = Receiver::start_at(address, |_| Reply::status(200)).await;
+    assert_eq!(site.listen(&receiver, &["--exit-after", "1"]).end().0, Some(0));
+    assert_eq!(ids(&receiver), sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_is_passed_over_when_that_is_asked_for() {
+    let receiver = Receiver::start(|received| Reply::status(if received.n == 0 { 500 } else { 200 })).await;
+    let site = Site::start();
+    let listening = site.listen(&receiver, &["--skip-failing", "--exit-after", "2"]);
+    let sent = site.send_many(2);
+    let (code, _, said) = listening.end();
+    assert_eq!(code, Some(0));
+    assert_eq!(said[2..], ["skip    seq 1: answered 500", "end     1 forwarded, 1 skipped"]);
+    assert_eq!(ids(&receiver), sent);
+    let third = site.send_many(1);
+    assert_eq!(site.listen(&receiver, &["--exit-after", "1"]).end().0, Some(0));
+    assert_eq!(ids(&receiver)[2..], third);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_repeats_at_most_the_message_in_flight_and_loses_none() {
+    const MESSAGES: usize = 60;
+    const KILLS: usize = 3;
+    let (site, receiver) = (Site::start(), Receiver::ok().await);
+    site.prepare();
+    let sent = site.send_many(MESSAGES);
+    for kill in 1..=KILLS {
+        let listening = site.listen(&receiver, &[]);
+        let so_far = receiver.received().len();
+        receiver.wait_for(so_far + 9 + kill).await;
+        listening.signal(Signal::KILL);
+        assert_eq!(listening.end().0, None);
+    }
+    let listening = site.listen(&receiver, &[]);
+    let last = sent.last().unwrap().clone();
+    receiver.wait_until(|received| received.iter().any(|one| one.header("webhook-id") == last)).await;
+    listening.interrupt();
+    let arrived = ids(&receiver);
+    let mut first = HashSet::new();
+    let firsts: Vec<&String> = arrived.iter().filter(|id| first.insert(*id)).collect();
+    assert_eq!(firsts, sent.iter().collect::<Vec<_>>());
+    assert!(arrived.len() <= MESSAGES + KILLS, "{} repeats of {KILLS} kills", arrived.len() - MESSAGES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_of_the_server_is_told_and_survived() {
+    let (mut site, receiver) = (Site::start(), Receiver::ok().await);
+    let listening = site.listen(&receiver, &[]);
+    let mut sent = site.send_many(2);
+    receiver.wait_for(2).await;
+    site.stop();
+    listening.wait_for("drop ");
+    site.start_again();
+    sent.extend(site.send_many(2));
+    receiver.wait_for(4).await;
+    listening.wait_for("resume  the server answers again");
+    listening.interrupt();
+    assert_eq!(ids(&receiver), sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_flight_is_waited_for_when_it_is_told_to_stop() {
+    let ((arrived, arrivals), (go, gate)) =
+        (std::sync::mpsc::sync_channel(1), std::sync::mpsc::sync_channel(1));
+    let gate = std::sync::Mutex::new(gate);
+    let receiver = Receiver::start(move |received| {
+        if received.n == 0 {
+            arrived.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+        Reply::status(200)
+    })
+    .await;
+    let site = Site::start();
+    let listening = site.listen(&receiver, &[]);
+    site.send_many(2);
+    arrivals.recv_timeout(PATIENCE).unwrap();
+    listening.signal(Signal::TERM);
+    go.send(()).unwrap();
+    let (code, out, said) = listening.end();
+    assert_eq!((code, said.last().unwrap().as_str()), (Some(0), "end     1 forwarded"), "{out}");
+    assert_eq!(site.listen(&receiver, &["--exit-after", "1"]).end().0, Some(0));
+    assert_eq!(receiver.received().len(), 2);
+}
+
+/// A server that answers reads of a consumer with these, one after the other, then with an empty page.
+async fn scripted(pages: &'static [(u16, &'static str)]) -> Receiver {
+    let read = AtomicUsize::new(0);
+    Receiver::start(move |received| {
+        let path = received.path.split('?').next().unwrap();
+        let (status, body) = match path {
+            "/api/v1/app/acme" => (200, r#"{"id":"app_1","uid":"acme","name":"acme"}"#),
+            "/api/v1/app/app_1/endpoint/live" => (200, r#"{"id":"ep_1","uid":"live"}"#),
+            "/api/v1/app/app_1/endpoint/ep_1/secret" => {
+                (200, r#"{"key":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#)
+            }
+            "/api/v1/app/app_1/poller/ep_1/consumer/listen/status" => (200, "{}"),
+            "/api/v1/app/app_1/poller/ep_1/consumer/listen" => pages
+                .get(read.fetch_add(1, SeqCst))
+                .copied()
+                .unwrap_or((200, r#"{"data":[],"iterator":"end"}"#)),
+            _ => panic!("{path} was called"),
+        };
+        Reply::status(status).saying(body)
+    })
+    .await
+}
+
+fn listen_to(server: &Receiver, target: &Receiver, args: &[&str]) -> Listening {
+    let home = Home::new();
+    let key = home.path("key");
+    std::fs::write(&key, "a key\n").unwrap();
+    let (server, target) = (server.url(""), target.url("/"));
+    let fixed = ["listen", &target, "--app", "acme", "--endpoint", "live", "--server", &server];
+    let mut command = home.command(&[&fixed, args].concat());
+    command.arg("--key-file").arg(&key);
+    let listening = Listening::start(command);
+    listening.wait_for("ready ");
+    listening
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_the_server_forgot_and_what_it_removed_are_told() {
+    const ITEM: &str = r#"{"id":"msg_1","eventType":"a","seq":SEQ,"position":9,"payload":{}}"#;
+    let page = |seq: u64, rest: &str| {
+        let item = ITEM.replace("SEQ", &seq.to_string());
+        format!(r#"{{"data":[{item}],"iterator":"after-{seq}"{rest}}}"#).leak() as &str
+    };
+    let pages = vec![
+        (200, page(1, "")),
+        (503, r#"{"code":"store_busy","detail":"the store has too much to write"}"#),
+        (400, r#"{"code":"invalid_iterator","detail":"none of this endpoint"}"#),
+        (200, page(7, r#","gap":{"from":2,"until":6}"#)),
+    ];
+    let (server, target) = (scripted(pages.leak()).await, Receiver::ok().await);
+    let listening = listen_to(&server, &target, &["--exit-after", "2", "--json"]);
+    let (code, out, said) = listening.end();
+    assert_eq!(code, Some(0));
+    assert!(out.contains(r#"{"event":"gap","from":2,"until":6}"#), "{out}");
+    assert_eq!(
+        said[1..],
+        [
+            "drop    the server answers 503: the store has too much to write; again in 250 ms",
+            "note    the server does not know this place any more: it goes on from the one it keeps",
+            "resume  the server answers again",
+            "gap     seq 2 to 6 were removed by retention before they were read",
+            "end     2 forwarded",
+        ]
+    );
+    let asked: Vec<String> = server
+        .received()
+        .iter()
+        .filter_map(|one| Some(one.path.split_once("iterator=")?.1.to_owned()))
+        .collect();
+    assert_eq!(asked, ["after-1", "after-1", "after-7"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payload_that_is_not_kept_is_passed_over_and_told() {
+    let expired = r#"{"data":[{"id":"msg_1","eventType":"a","seq":1,"position":1,"payload":{"expired":true},
+        "payloadExpired":true}],"iterator":"1"}"#;
+    let (server, target) = (scripted(vec![(200, expired)].leak()).await, Receiver::ok().await);
+    let (code, _, said) = listen_to(&server, &target, &["--exit-after", "1"]).end();
+    assert_eq!(code, Some(0));
+    assert_eq!(
+        said[1..],
+        ["skip    seq 1: its payload is not kept any more", "end     0 forwarded, 1 skipped"]
+    );
+    assert!(target.received().is_empty());
+}
