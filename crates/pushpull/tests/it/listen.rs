@@ -2,6 +2,5 @@
 
 mod faults;
 mod forward;
-mod program;
 mod remote;
 mod trigger;

@@ -10,6 +10,8 @@ mod doctor;
 mod help;
 mod key;
 mod listen;
+mod readers;
 mod serve;
+mod site;
 mod support;
 mod tls;

@@ -1,15 +1,14 @@
 //! Programs that fail, kills, restarts, and servers that forget: nothing is lost, and all of it is said.
 
-use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicUsize, Ordering::SeqCst},
-};
+use std::collections::HashSet;
 
 use pushpull_testkit::{Receiver, Reply};
 use rustix::process::Signal;
 
-use super::program::{Listening, PATIENCE, Site};
-use crate::support::Home;
+use crate::{
+    site::{PATIENCE, Running, Site, iterators_sent, scripted, troubles},
+    support::Home,
+};
 
 fn ids(receiver: &Receiver) -> Vec<String> {
     receiver.received().iter().map(|one| one.header("webhook-id").to_owned()).collect()
@@ -43,7 +42,7 @@ async fn a_program_that_is_not_there_yet_is_waited_for_and_stopping_loses_nothin
     // An address where nobody listens any more.
     let address = Receiver::ok().await.addr;
     let target = format!("http://{address}/hooks");
-    let listening = Listening::start(site.command(&["listen", &target, "--app", "acme"]));
+    let listening = Running::start(site.command(&["listen", &target, "--app", "acme"]));
     listening.wait_for("ready ");
     let sent = site.send_many(1);
     listening.wait_for("retry   seq 1: connect to");
@@ -136,30 +135,7 @@ async fn what_is_in_flight_is_waited_for_when_it_is_told_to_stop() {
     assert_eq!(receiver.received().len(), 2);
 }
 
-/// A server that answers reads of a consumer with these, one after the other, then with an empty page.
-async fn scripted(pages: &'static [(u16, &'static str)]) -> Receiver {
-    let read = AtomicUsize::new(0);
-    Receiver::start(move |received| {
-        let path = received.path.split('?').next().unwrap();
-        let (status, body) = match path {
-            "/api/v1/app/acme" => (200, r#"{"id":"app_1","uid":"acme","name":"acme"}"#),
-            "/api/v1/app/app_1/endpoint/live" => (200, r#"{"id":"ep_1","uid":"live"}"#),
-            "/api/v1/app/app_1/endpoint/ep_1/secret" => {
-                (200, r#"{"key":"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}"#)
-            }
-            "/api/v1/app/app_1/poller/ep_1/consumer/listen/status" => (200, "{}"),
-            "/api/v1/app/app_1/poller/ep_1/consumer/listen" => pages
-                .get(read.fetch_add(1, SeqCst))
-                .copied()
-                .unwrap_or((200, r#"{"data":[],"iterator":"end"}"#)),
-            _ => panic!("{path} was called"),
-        };
-        Reply::status(status).saying(body)
-    })
-    .await
-}
-
-fn listen_to(server: &Receiver, target: &Receiver, args: &[&str]) -> Listening {
+fn listen_to(server: &Receiver, target: &Receiver, args: &[&str]) -> Running {
     let home = Home::new();
     let key = home.path("key");
     std::fs::write(&key, "a key\n").unwrap();
@@ -167,25 +143,14 @@ fn listen_to(server: &Receiver, target: &Receiver, args: &[&str]) -> Listening {
     let fixed = ["listen", &target, "--app", "acme", "--endpoint", "live", "--server", &server];
     let mut command = home.command(&[&fixed, args].concat());
     command.arg("--key-file").arg(&key);
-    let listening = Listening::start(command);
+    let listening = Running::start(command);
     listening.wait_for("ready ");
     listening
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_the_server_forgot_and_what_it_removed_are_told() {
-    const ITEM: &str = r#"{"id":"msg_1","eventType":"a","seq":SEQ,"position":9,"payload":{}}"#;
-    let page = |seq: u64, rest: &str| {
-        let item = ITEM.replace("SEQ", &seq.to_string());
-        format!(r#"{{"data":[{item}],"iterator":"after-{seq}"{rest}}}"#).leak() as &str
-    };
-    let pages = vec![
-        (200, page(1, "")),
-        (503, r#"{"code":"store_busy","detail":"the store has too much to write"}"#),
-        (400, r#"{"code":"invalid_iterator","detail":"none of this endpoint"}"#),
-        (200, page(7, r#","gap":{"from":2,"until":6}"#)),
-    ];
-    let (server, target) = (scripted(pages.leak()).await, Receiver::ok().await);
+    let (server, target) = (scripted(troubles()).await, Receiver::ok().await);
     let listening = listen_to(&server, &target, &["--exit-after", "2", "--json"]);
     let (code, out, said) = listening.end();
     assert_eq!(code, Some(0));
@@ -193,26 +158,21 @@ async fn a_place_that_the_server_forgot_and_what_it_removed_are_told() {
     assert_eq!(
         said[1..],
         [
-            "drop    the server answers 503: the store has too much to write; again in 250 ms",
+            "drop    the server answers 503: said so; again in 250 ms",
             "note    the server does not know this place any more: it goes on from the one it keeps",
             "resume  the server answers again",
             "gap     seq 2 to 6 were removed by retention before they were read",
             "end     2 forwarded",
         ]
     );
-    let asked: Vec<String> = server
-        .received()
-        .iter()
-        .filter_map(|one| Some(one.path.split_once("iterator=")?.1.to_owned()))
-        .collect();
-    assert_eq!(asked, ["after-1", "after-1", "after-7"]);
+    assert_eq!(iterators_sent(&server), ["after-1", "after-1", "after-7"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payload_that_is_not_kept_is_passed_over_and_told() {
     let expired = r#"{"data":[{"id":"msg_1","eventType":"a","seq":1,"position":1,"payload":{"expired":true},
         "payloadExpired":true}],"iterator":"1"}"#;
-    let (server, target) = (scripted(vec![(200, expired)].leak()).await, Receiver::ok().await);
+    let (server, target) = (scripted(vec![(200, expired.to_owned())]).await, Receiver::ok().await);
     let (code, _, said) = listen_to(&server, &target, &["--exit-after", "1"]).end();
     assert_eq!(code, Some(0));
     assert_eq!(

@@ -3,7 +3,7 @@
 use pushpull_testkit::Receiver;
 use serde_json::json;
 
-use super::program::Site;
+use crate::site::Site;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_are_forwarded_in_order_to_the_byte_and_signed() {

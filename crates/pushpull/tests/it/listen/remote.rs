@@ -3,7 +3,7 @@
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
-use super::program::Site;
+use crate::site::Site;
 use crate::support::{Home, Served, call, text};
 
 #[test]

@@ -3,7 +3,7 @@
 use pushpull_testkit::Receiver;
 use serde_json::{Value, json};
 
-use super::program::Site;
+use crate::site::Site;
 use crate::support::text;
 
 #[tokio::test(flavor = "multi_thread")]
