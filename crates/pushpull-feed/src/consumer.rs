@@ -218,15 +218,17 @@ impl Feed {
             if gap.is_some() && handled.is_some() {
                 return Err(ConsumeError::Overtaken);
             }
-            if page.items.len() >= min || gap.is_some() {
+            if page.items.len() >= min {
                 return Ok(ConsumerPage { page, gap });
             }
-            if page.items.is_empty() && page.reached > after {
+            // A gap is told until it was heard of, so it is not passed over; alone it ends no wait, or who waits would
+            // be told of it without end.
+            if page.items.is_empty() && page.reached > after && gap.is_none() {
                 self.pass_over(reader, page.reached, None).await?;
                 after = page.reached;
             }
             passes += 1;
-            if !page.done && page.items.is_empty() && passes < PASSES_MAX {
+            if !page.done && page.items.is_empty() && gap.is_none() && passes < PASSES_MAX {
                 continue;
             }
             // What is passed over counts here: it takes at least so many more.
@@ -254,8 +256,8 @@ impl Feed {
             }
             let reading = reader.reading(&endpoint);
             let (page, gap) = self.look_past_gap(&reading, consumer.committed, ask.limit).await?;
-            if page.items.is_empty() && gap.is_none() {
-                if page.reached > consumer.committed {
+            if page.items.is_empty() {
+                if page.reached > consumer.committed && gap.is_none() {
                     self.pass_over(reader, page.reached, ask.holder.clone()).await?;
                 }
                 passes += 1;
@@ -263,16 +265,18 @@ impl Feed {
                     self.touch(reader, &consumer).await?;
                     waiting.more(page.reached, None).await
                 } else {
-                    passes < PASSES_MAX
+                    gap.is_none() && passes < PASSES_MAX
                 };
                 if goes_on {
                     continue;
                 }
-                return Ok(ConsumerPage { page, gap });
+                if gap.is_none() {
+                    return Ok(ConsumerPage { page, gap });
+                }
             }
             let request = LeaseRequest {
                 read: (consumer.committed, consumer.handed),
-                // What was removed is handed out too: it can be committed, and is told until it is.
+                // A gap is handed out too: its last seq can be committed, and it is told until it is.
                 upto: page.items.last().map_or(page.reached, |item| item.seq),
                 holder: ask.holder.clone(),
                 lease: ask.lease,

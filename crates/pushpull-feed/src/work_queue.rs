@@ -20,7 +20,8 @@ impl Feed {
             // Before the look: what joins the queue after this ends the wait.
             let last = self.ends(reader.endpoint).await?.last;
             let taken = self.log.store().take(reader.key(), take.clone()).await??;
-            if !taken.items.is_empty() || taken.gap.is_some() {
+            // A gap alone ends no wait, or who waits would be told of it without end.
+            if !taken.items.is_empty() || (taken.more && taken.gap.is_some()) {
                 return Ok(taken);
             }
             if taken.more {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use pushpull_domain::{ConsumerName, DeliveryKey, EndpointNo, Holder, Seq, Timestamp, endpoint::DRAINING_MAX};
+use pushpull_domain::{
+    ConsumerName, DeliveryKey, EndpointNo, Holder, Seq, Timestamp, endpoint::DRAINING_MAX,
+};
 use pushpull_store::{Consumer, ConsumerKey, ConsumerSettings, ExpiredConsumer, Lease, QueueEnds};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 

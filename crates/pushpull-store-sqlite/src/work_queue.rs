@@ -147,6 +147,8 @@ impl Taking<'_, '_> {
             // What a stream was handed and did not commit is not done.
             consumer.handed = consumer.committed;
         }
+        // What was removed counts as handed out: an answer for its last seq says that it was heard of.
+        consumer.handed = consumer.handed.max(queue.trimmed);
         let room = ask.max.min(TAKEN_MAX.saturating_sub(undone.out));
         let waits = queue.draining && !queue.pushed;
         let mut taking = Taking { tx, ask, consumer, queue, room, items: Vec::new(), bytes: 0 };
@@ -224,7 +226,7 @@ impl Taking<'_, '_> {
     /// Takes what was never handed out; whether there is more of it.
     fn what_is_new(&mut self, new_max: usize, gap: Option<Gap>) -> Result<bool, Fault> {
         let conn = self.tx.conn;
-        let after = self.consumer.handed.max(self.queue.trimmed);
+        let after = self.consumer.handed;
         let mut deliveries = conn.prepare_cached(
             "SELECT key, message, state FROM delivery NOT INDEXED WHERE key BETWEEN ?1 AND ?2 ORDER BY key",
         )?;
@@ -255,7 +257,7 @@ impl Taking<'_, '_> {
         if gap.is_none() || (looked == LOOKED_MAX && self.items.is_empty()) {
             self.consumer.committed = done_upto(conn, &self.consumer)?;
         }
-        Ok(new < new_max && self.consumer.handed.max(after) < self.queue.last)
+        Ok(new < new_max && self.consumer.handed < self.queue.last)
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod api;
 mod changes;
+mod consumers;
+mod feed;
 mod idempotency;
 mod lists;
 mod messages;

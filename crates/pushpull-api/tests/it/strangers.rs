@@ -26,6 +26,7 @@ impl Whole {
         path.replace("{app_id}", &self.app)
             .replace("{endpoint_id}", &self.endpoint)
             .replace("{sink_id}", &self.endpoint)
+            .replace("{consumer_id}", "reader")
             .replace("{msg_id}", &self.message)
             .replace("{attempt_id}", &self.attempt)
     }
@@ -47,6 +48,7 @@ async fn whole(client: &Client, uid: &str) -> Whole {
     let endpoint = client.post(&format!("/app/{app}/endpoint"), endpoint).await.is(201).str("id");
     let message = json!({ "eventType": "a", "payload": {}, "eventId": "evt" });
     let message = client.post(&format!("/app/{app}/msg"), message).await.is(202).str("id");
+    client.put(&format!("/app/{app}/poller/{endpoint}/consumer/reader"), json!({})).await.is(201);
     Whole { app, endpoint, message, attempt: String::new() }
 }
 
@@ -65,6 +67,8 @@ fn body(method: &Method, path: &str) -> &'static str {
         (_, "headers") => r#"{"headers":{}}"#,
         (_, "send-example") => r#"{"eventType":"svix.ping"}"#,
         (_, "recover") => r#"{"since":"2026-11-24T00:00:00Z"}"#,
+        (_, "seek") => r#"{"seq":1}"#,
+        (_, "commit") => r#"{"offset":0}"#,
         (_, "msg") => r#"{"eventType":"a","payload":{}}"#,
         (&Method::POST, "endpoint") | (&Method::PUT, "{endpoint_id}") => r#"{"url":"https://new.example/"}"#,
         (&Method::PUT, "{app_id}") => r#"{"name":"new"}"#,
@@ -80,6 +84,8 @@ fn routes() -> Vec<(Method, String, Vec<String>)> {
         let kinds: Vec<String> = path
             .split('/')
             .filter_map(|p| Some(p.strip_prefix('{')?.strip_suffix('}')?.to_owned()))
+            // A name that is made up on the way, below an endpoint.
+            .filter(|kind| kind != "consumer_id")
             .collect();
         for method in methods.as_object().unwrap().keys() {
             if !kinds.is_empty() && !kinds.contains(&"event_type_name".to_owned()) {
@@ -138,7 +144,7 @@ async fn what_is_foreign_unknown_malformed_or_deleted_is_answered_alike() {
             if matches!(&**kind, "endpoint_id" | "sink_id") {
                 strange.push(gone.clone());
             }
-            if !(upsert && *kind == kinds[kinds.len() - 1]) {
+            if !(upsert && path.ends_with(&format!("{{{kind}}}"))) {
                 strange.extend(["ep_short".to_owned(), "nothing".to_owned()]);
             }
             let mut first = None;

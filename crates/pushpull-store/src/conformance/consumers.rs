@@ -2,15 +2,21 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pushpull_domain::{App, Endpoint, Holder, Mode, Seq};
+use proptest::{collection::vec, prelude::Strategy, prop_oneof};
+use pushpull_domain::{App, Endpoint, Holder, Mode, Seq, Timestamp};
 
-use super::fixture::{Maker, NINETY_DAYS, START, TOO_OLD, World, check_pages, first_page};
+use super::{
+    fixture::{Maker, NINETY_DAYS, START, TOO_OLD, World, check_pages, first_page},
+    properties::check,
+};
 use crate::{
-    Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Gap, Lease, LeaseRequest, Refused, Take,
+    Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Gap, Lease, LeaseRequest, Refused, Resent, Take,
     consumers::CONSUMERS_MAX,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
+/// What readers call themselves; the first says nothing.
+const NAMES: [&str; 3] = ["", "a", "b"];
 
 /// An endpoint that is read, with so many deliveries, and a consumer of it.
 pub(super) async fn reader(world: &World, count: usize) -> (App, Arc<Endpoint>, Consumer) {
@@ -65,6 +71,27 @@ fn places(consumer: &Consumer) -> (u64, u64) {
 
 fn held(until_secs: u64, name: &str) -> Refused {
     Refused::Held(Lease { holder: holder(name), until: START.after(Duration::from_secs(until_secs)) })
+}
+
+/// Retention removes an old message that was sent by hand late in the queue, and nothing that stands before it is
+/// taken for removed.
+pub async fn what_is_kept_is_no_gap(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let old = world.publish_many(&app, 1).await;
+    world.clock.advance(TOO_OLD);
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
+    world.publish_many(&app, 2).await;
+    assert_eq!(world.store.resend(old[0].key, endpoint.no).await.unwrap(), Resent::Owed);
+    let queue = make(&world, &endpoint, "queue", None).await.unwrap();
+    let take = Take { max: 9, lease: LEASE, holder: None };
+    assert_eq!(world.store.take(queue.key.clone(), take.clone()).await.unwrap().unwrap().items.len(), 3);
+    world.trim(NINETY_DAYS).await;
+    let consumer = make(&world, &endpoint, "c", None).await.unwrap();
+    assert_eq!((places(&consumer), status(&world, &consumer).await.gap), ((0, 0), None));
+    world.clock.advance(LEASE);
+    let taken = world.store.take(queue.key, take).await.unwrap().unwrap();
+    assert_eq!(taken.items.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [1, 2]);
 }
 
 /// A new consumer begins where it is told, or at the beginning; what was removed before is not missed by it.
@@ -323,4 +350,85 @@ pub async fn a_consumer_is_the_same_after_a_restart(maker: &impl Maker) {
     assert_eq!(found(&world, &read).await, leased);
     assert_eq!(lease(&world, &leased, 9, "b").await, Err(held(30, "a")));
     assert_eq!(places(&commit(&world, &leased, 4, "a").await.unwrap()), (4, 4));
+}
+
+/// Something that readers of one consumer do: two with names, and those without.
+#[derive(Clone, Debug)]
+enum Step {
+    Publish(u8),
+    /// Reads so many, by this reader.
+    Read(u8, u8),
+    /// Commits up to so many beyond what is committed, by this reader.
+    Commit(u8, u8),
+    /// So many seconds pass.
+    Pass(u8),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        2 => (1_u8..6).prop_map(Step::Publish),
+        4 => (1_u8..6, 0_u8..3).prop_map(|(count, who)| Step::Read(count, who)),
+        4 => (0_u8..7, 0_u8..3).prop_map(|(count, who)| Step::Commit(count, who)),
+        2 => (0_u8..40).prop_map(Step::Pass),
+    ];
+    vec(step, 1..50)
+}
+
+/// Whoever reads, commits and crashes, in whatever order: what is not committed is handed out again, what is
+/// committed is not, nobody is handed what another holds, and nothing is committed that was not handed out.
+pub async fn a_stream_is_handed_out_until_it_is_committed(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let count = std::cell::Cell::new(0);
+    check(steps(), async |steps| {
+        count.set(count.get() + 1);
+        let app = world.app(&format!("app-{}", count.get())).await;
+        let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
+        let consumer = make(&world, &endpoint, "c", None).await.unwrap();
+        let (mut published, mut committed, mut handed) = (0, 0, 0);
+        let mut lease: Option<(u8, Timestamp)> = None;
+        for step in steps {
+            let now = world.clock_now();
+            lease = lease.filter(|(_, until)| *until > now);
+            match step {
+                Step::Publish(n) => {
+                    world.publish_many(&app, n.into()).await;
+                    published += u64::from(n);
+                }
+                Step::Read(n, who) => {
+                    let read = found(&world, &consumer).await;
+                    assert_eq!(read.committed.0, committed, "what is done is not read again");
+                    let upto = published.min(committed + u64::from(n));
+                    if upto == committed {
+                        continue;
+                    }
+                    let asked = self::lease(&world, &read, upto, NAMES[usize::from(who)]).await;
+                    let free = lease.is_none_or(|(holder, _)| holder == who && who > 0);
+                    assert_eq!(asked.is_ok(), free, "{asked:?} while {lease:?}");
+                    if free {
+                        handed = if lease.is_some() { handed.max(upto) } else { upto };
+                        lease = Some((who, now.after(LEASE)));
+                    }
+                }
+                Step::Commit(n, who) => {
+                    let upto = committed + u64::from(n);
+                    let done = commit(&world, &consumer, upto, NAMES[usize::from(who)]).await;
+                    let allowed = lease.is_none_or(|(holder, _)| holder == who);
+                    assert_eq!(done.is_ok(), allowed && (n == 0 || upto <= handed), "{done:?}");
+                    if done.is_ok() {
+                        committed = upto;
+                        lease = lease.filter(|_| committed < handed);
+                    }
+                }
+                Step::Pass(secs) => world.clock.advance(Duration::from_secs(secs.into())),
+            }
+        }
+        // Whoever goes on has everything, once those that crashed are not waited for any more.
+        world.clock.advance(LEASE);
+        let read = found(&world, &consumer).await;
+        if read.committed.0 < published {
+            let rest = self::lease(&world, &read, published, "last").await.unwrap();
+            commit(&world, &rest, published, "last").await.unwrap();
+        }
+        assert_eq!(status(&world, &consumer).await.behind, 0);
+    });
 }

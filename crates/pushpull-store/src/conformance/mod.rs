@@ -122,6 +122,7 @@ macro_rules! conformance {
         );
         $crate::conformance!(@ $maker, consumers:
             a_consumer_begins_where_it_says,
+            what_is_kept_is_no_gap,
             a_consumer_is_made_once_and_changed_and_deleted,
             consumers_are_listed_in_pages,
             an_endpoint_has_so_many_consumers,
@@ -136,6 +137,7 @@ macro_rules! conformance {
             a_consumer_that_is_not_seen_expires,
             consumers_go_with_their_endpoint,
             a_consumer_is_the_same_after_a_restart,
+            a_stream_is_handed_out_until_it_is_committed,
         );
         $crate::conformance!(@ $maker, work_queue:
             an_item_comes_back_until_it_is_done,

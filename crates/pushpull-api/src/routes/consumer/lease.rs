@@ -25,9 +25,8 @@ use crate::{
 };
 
 /// Where a new consumer begins.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
-#[schemars(rename = "StartingPosition", inline)]
 pub enum Start {
     /// Before the first message that is kept.
     Earliest,
@@ -45,6 +44,7 @@ pub struct ReceiveQuery {
     #[schemars(range(min = 1_000, max = 43_200_000))]
     lease_duration_ms: Option<u64>,
     /// Where a consumer begins that is new.
+    #[schemars(with = "Option<schema::StartingPosition>")]
     starting_position: Option<Start>,
     /// What the reader calls itself: it is handed again what it did not commit, and told if another holds the lease.
     #[schemars(with = "Option<schema::Uid>")]
