@@ -66,6 +66,11 @@ async fn check(file: &str) {
     site.stop();
     let backup = site.home.path("backup.db");
     site.home.ok(&["backup", backup.to_str().unwrap()]);
+    for file in std::fs::read_dir(site.home.data()).unwrap().map(Result::unwrap) {
+        if file.file_name().to_str().unwrap().starts_with("pushpull.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
     site.home.ok(&["restore", backup.to_str().unwrap()]);
     site.start_again();
     sent.extend(site.send_many(2));
