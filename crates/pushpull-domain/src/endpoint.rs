@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppNo, EndpointId, Filter, Metadata, RetrySchedule, Secrets, Seq, Timestamp, Uid, app::number};
+use crate::{AppNo, ConsumerName, EndpointId, Filter, Metadata, RetrySchedule, Secrets, Seq, Timestamp, Uid, app::number};
 
 number!(
     /// The number a store knows an endpoint by. Never shown, never used again; under 2^23.
@@ -40,7 +40,7 @@ pub enum PushFrom {
     #[default]
     Readers,
     /// After what the consumer of this name has committed.
-    Consumer(String),
+    Consumer(ConsumerName),
     /// With everything that was not answered 2xx.
     Earliest,
     /// With what comes from now on.

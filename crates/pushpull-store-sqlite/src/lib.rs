@@ -7,6 +7,8 @@
 
 mod append;
 mod attempts;
+mod audit;
+mod behind;
 mod catalog;
 mod catalog_rows;
 mod checkpoint;

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod attempt;
+pub mod audit;
 pub mod auth;
 pub mod consumer;
 pub mod endpoint;
@@ -108,6 +109,9 @@ fn endpoints() -> Vec<Route> {
         get(at(ENDPOINT, "/stats"), "v1.endpoint.get-stats", endpoint_send::stats)
             .says("Counts deliveries by how they stand").takes(Need::Read)
             .query::<endpoint_send::StatsQuery>().gives::<endpoint_send::EndpointStats>(200),
+        get(at(ENDPOINT, "/audit"), "v1.endpoint.audit", audit::audit)
+            .says("Says whether everything has arrived or is still to come").takes(Need::Read)
+            .query::<audit::AuditQuery>().gives::<audit::AuditOut>(200),
         post(at(ENDPOINT, "/send-example"), "v1.endpoint.send-example", endpoint_send::send_example)
             .says("Sends an event type's example to one endpoint").takes(Need::Configure)
             .body::<endpoint_send::EventExampleIn>().gives::<MessageOut>(202),

@@ -5,6 +5,7 @@
 )]
 
 mod api;
+mod audit;
 mod changes;
 mod consumers;
 mod feed;

@@ -227,6 +227,7 @@ async fn attempts(api: &TestApi) -> Called {
 
     story.get("/app/acme/endpoint/main/msg?limit=1").await.is(200);
     story.get("/app/acme/endpoint/main/stats").await.is(200);
+    story.get("/app/acme/endpoint/main/audit?since=1").await.is(200);
     let list = story.get("/app/acme/attempt/endpoint/main").await.is(200).json();
     story.get("/app/acme/attempt/msg/evt-1?limit=1&with_msg=true").await.is(200);
     story.get("/app/acme/msg/evt-1/attempt?status=2&limit=1").await.is(200);

@@ -28,6 +28,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("v1.endpoint.set-headers", "admin app"),
     ("v1.endpoint.patch-headers", "admin app"),
     ("v1.endpoint.get-stats", "admin read app"),
+    ("v1.endpoint.audit", "admin read app"),
     ("v1.endpoint.send-example", "admin app"),
     ("v1.endpoint.recover", "admin app"),
     ("v1.message.list", "admin read app"),

@@ -46,7 +46,7 @@ pub(super) fn read_up_to(tx: &mut Tx<'_>, endpoint: &Endpoint, from: &PushFrom) 
         PushFrom::Latest => Ok(Seq(endpoint_memory(tx.conn, tx.memory, endpoint.no)?.last_seq)),
         PushFrom::Consumer(wanted) => {
             let all = consumers(tx.conn)?;
-            match all.iter().find(|(name, _)| name == wanted) {
+            match all.iter().find(|(name, _)| **name == **wanted) {
                 Some((_, committed)) => Ok(*committed),
                 None => Err(which(all)),
             }

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
 pub mod attempts;
+pub mod audit;
 pub mod catalog;
 pub mod consumers;
 pub mod deliveries;
@@ -63,6 +64,7 @@ macro_rules! conformance {
             a_change_of_mode_ends_what_an_earlier_one_left_to_do,
             what_is_pushed_again_waits_for_its_own_time,
             a_consumer_to_go_on_from_must_exist,
+            an_endpoint_is_pushed_again_where_its_reader_is,
             an_endpoint_that_fails_is_held,
         );
         $crate::conformance!(@ $maker, messages:
@@ -153,9 +155,16 @@ macro_rules! conformance {
             what_retention_removed_is_told_to_a_work_queue,
             every_item_is_handed_out_until_it_is_done,
         );
+        $crate::conformance!(@ $maker, audit:
+            an_audit_says_what_became_of_everything,
+            an_audit_says_what_retention_removed,
+            an_audit_knows_a_hole_that_retention_left,
+            an_audit_comes_in_pages,
+        );
         $crate::conformance!(@ $maker, upkeep:
             what_is_older_than_it_is_kept_goes,
             retention_works_in_steps,
+            consumers_that_are_behind_are_told_of,
             a_payload_is_erased_when_its_time_is_over,
             payloads_are_erased_by_age,
             the_books_balance,

@@ -12,7 +12,7 @@ use super::{
     Maker,
     fixture::{World, answer, message, owed_at},
 };
-use crate::{DueOrder, WriteError};
+use crate::{ConsumerKey, ConsumerSettings, DueOrder, WriteError};
 
 /// More than one step of a change of mode.
 const MANY: usize = 4_500;
@@ -203,10 +203,38 @@ pub async fn a_consumer_to_go_on_from_must_exist(maker: &impl Maker) {
     let app = world.app("one").await;
     let held = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Held).await;
     let pushed = Endpoint { mode: Mode::Push, ..(*held).clone() };
-    let from = PushFrom::Consumer("nobody".into());
+    let from = PushFrom::Consumer("nobody".parse().unwrap());
     let refused = world.store.update_endpoint_from(pushed, from).await;
     assert!(matches!(&refused, Err(WriteError::WhichConsumer(all)) if all.is_empty()), "{refused:?}");
     assert_eq!(world.snapshot(&app).await.endpoints[0], held);
+}
+
+/// Pushed again, an endpoint goes on after what its only reader has committed; of several the one must be named, and
+/// nothing is changed if it is not.
+pub async fn an_endpoint_is_pushed_again_where_its_reader_is(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
+    world.publish_many(&app, 6).await;
+    let reader = async |name: &str, committed| {
+        let key = ConsumerKey { endpoint: endpoint.no, name: name.parse().unwrap() };
+        let made = world.store.create_consumer(key, Some(Seq(committed)), ConsumerSettings::default()).await;
+        assert_eq!(made.unwrap().unwrap().committed, Seq(committed));
+    };
+    reader("b", 4).await;
+    assert_eq!(to(&world, &endpoint, Mode::Push).await.read_seq, Seq(4));
+    assert_eq!(due_now(&world, &endpoint).await, [5, 6]);
+
+    to(&world, &endpoint, Mode::Pull).await;
+    reader("a", 2).await;
+    let read = Arc::clone(&world.snapshot(&app).await.endpoints[0]);
+    let pushed = Endpoint { mode: Mode::Push, ..(*read).clone() };
+    let refused = world.store.update_endpoint(pushed).await;
+    assert!(matches!(&refused, Err(WriteError::WhichConsumer(all)) if *all == ["a", "b"]), "{refused:?}");
+    assert_eq!(world.snapshot(&app).await.endpoints[0], read);
+    let from = PushFrom::Consumer("a".parse().unwrap());
+    assert_eq!(switch(&world, &endpoint, Mode::Push, from).await.read_seq, Seq(2));
+    assert_eq!(due_now(&world, &endpoint).await, [3, 4, 5, 6]);
 }
 
 /// An endpoint is held if it is to be and is pushed; it goes on taking messages, nothing of it is due, and pushed again

@@ -67,10 +67,11 @@ impl Connection {
         within: Duration,
         request: Request<Full<Bytes>>,
     ) -> Result<(StatusCode, Bytes)> {
-        let exchange = self.exchange(request, ANSWER_MAX);
-        let answer = tokio::time::timeout(within, exchange).await.context("no answer in time")??;
-        let (head, body) = answer.into_parts();
-        Ok((head.status, body))
+        let exchange = async {
+            let (head, body) = self.exchange(request, ANSWER_MAX).await?.into_parts();
+            Ok((head.status, body))
+        };
+        tokio::time::timeout(within, exchange).await.context("no answer in time")?
     }
 
     /// Makes one call whose answer is read piece by piece.

@@ -1,11 +1,12 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
+use chrono::{Duration, Utc};
 use pushpull_sdk_tests::{hello, invalid, key, new_app, new_endpoint, refused, send, svix, url};
 use serde_json::json;
 use svix::{
     AutoConfigConsumer,
     api::MessagePollerConsumerPollOptions,
     error::Result,
-    models::{ApplicationOut, EndpointOut, PollingEndpointOut, SinkInCommon},
+    models::{ApplicationOut, EndpointOut, PollingEndpointConsumerSeekIn, PollingEndpointOut, SinkInCommon},
 };
 
 /// An endpoint with so many messages, and their ids. One that is pushed to is read as a copy.
@@ -53,7 +54,7 @@ async fn consumer_seek_puts_a_consumer_back() {
     let (app, queue, sent) = new_queue(2).await;
     let handled = read(&app, &queue, None, None).await.unwrap().iterator;
     assert!(ids(&read(&app, &queue, None, Some(handled)).await.unwrap()).is_empty());
-    let to = serde_json::from_value(json!({ "after": "2026-01-01T00:00:00Z" })).unwrap();
+    let to = PollingEndpointConsumerSeekIn::new(Utc::now() - Duration::minutes(1));
     let (id, sink) = (app.id.clone(), queue.id.clone());
     let sought = svix().message().poller().consumer_seek(id, sink, "billing".into(), to, None).await.unwrap();
     assert_eq!(ids(&read(&app, &queue, None, Some(sought.iterator)).await.unwrap()), sent);
