@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                     eprintln!("missed: {gap}"); // retention was faster than this reader
                 }
                 body["data"].as_array().into_iter().flatten().for_each(handle);
-                iterator = body["iterator"].as_str().unwrap_or_default().to_owned();
+                iterator = body["iterator"].as_str().unwrap_or_default().into();
             }
             400 if body["code"] == "invalid_iterator" => {
                 iterator.clear(); // the server goes on from the place that it keeps
@@ -53,7 +53,7 @@ fn get(url: &str, key: &str) -> io::Result<(u16, Value)> {
     let cut = || io::Error::other("cut off");
     let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).ok_or_else(cut)?;
     let mut stream = TcpStream::connect(host)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    stream.set_read_timeout(Some(Duration::from_mins(1)))?;
     // HTTP/1.0: one answer, not in chunks, and the end of the connection is its end.
     write!(stream, "GET /{path} HTTP/1.0\r\nhost: {host}\r\nauthorization: Bearer {key}\r\n\r\n")?;
     let mut answer = String::new();

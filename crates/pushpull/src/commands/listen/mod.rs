@@ -123,17 +123,17 @@ impl Listen {
 
     /// Finds the queue and its place, and says when the stream is up; `None`: that was all that was asked.
     async fn begin(&self, mut server: Server, say: &Say) -> Result<Option<(Queue, Reader)>> {
-        let queue = Queue::find(self, &mut server, say).await?;
+        let queue = Queue::find(self, &mut server).await?;
         if self.print_secret {
-            say.answer(&queue.secret)?;
+            say::print(&queue.secret)?;
             return Ok(None);
         }
         let path = format!("{}/consumer/{}", queue.path, self.consumer);
         let mut reader = Reader::new(server, path);
         let default = if self.endpoint.is_some() { "latest" } else { "earliest" };
-        reader.find_place(self.from.as_deref().unwrap_or(default), self.from.is_some(), say).await?;
+        reader.find_place(self.from.as_deref().unwrap_or(default), self.from.is_some()).await?;
         reader.open(say).await?;
-        say.state("ready", format!("{}, as consumer {}, to {}", queue.called, self.consumer, say.target()));
+        say::state("ready", format!("{}, as consumer {}, to {}", queue.called, self.consumer, say.target()));
         Ok(Some((queue, reader)))
     }
 }
@@ -199,12 +199,12 @@ impl Session {
         let said = tokio::time::timeout(LAST_WORD_MAX, self.reader.acknowledge(&self.say)).await;
         let Counts { forwarded, skipped } = self.counts;
         let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-        self.say.state("end", format!("{forwarded} forwarded{skipped}"));
+        say::state("end", format!("{forwarded} forwarded{skipped}"));
         if let Ok(acknowledged) = said {
             acknowledged?;
             return Ok(ExitCode::SUCCESS);
         }
-        self.say.state("end", "the last message could not be acknowledged: it comes again in the next run");
+        say::state("end", "the last message could not be acknowledged: it comes again in the next run");
         Ok(ExitCode::FAILURE)
     }
 
@@ -228,7 +228,7 @@ impl Session {
             self.say.outcome(item, attempt, &outcome)?;
             if outcome.is_success() {
                 if attempt > 1 {
-                    self.say.state("resume", format!("{} took seq {}", self.say.target(), item.seq));
+                    say::state("resume", format!("{} took seq {}", self.say.target(), item.seq));
                 }
                 return Ok(Done::Forwarded);
             }
@@ -237,8 +237,7 @@ impl Session {
                 return Ok(Done::Skipped);
             }
             let wait = backoff.next();
-            self.say
-                .state("retry", format!("seq {}: {outcome}; again in {}", item.seq, backoff::shown(wait)));
+            say::state("retry", format!("seq {}: {outcome}; again in {}", item.seq, backoff::shown(wait)));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.requested() => return Ok(Done::Stopped),

@@ -8,7 +8,7 @@ use pushpull_domain::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Listen, say::Say};
+use super::{Listen, say};
 use crate::{
     chance::SystemChance,
     commands::{
@@ -47,7 +47,7 @@ struct Endpoint {
 
 impl Queue {
     /// Finds it, or makes it.
-    pub(super) async fn find(asked: &Listen, server: &mut Server, say: &Say) -> Result<Self> {
+    pub(super) async fn find(asked: &Listen, server: &mut Server) -> Result<Self> {
         let app = server.application(asked.app.as_ref()).await?;
         let at = format!("/app/{}/endpoint", app.id);
         let endpoint = match &asked.endpoint {
@@ -55,11 +55,11 @@ impl Queue {
                 let found = server.get(&format!("{at}/{name}")).await?;
                 found.with_context(|| format!("there is no endpoint {name} in {}", app.called()))?
             }
-            None => own(asked, &app, &at, server, say).await?,
+            None => own(asked, &app, &at, server).await?,
         };
         let called = format!("{}/{}", app.called(), endpoint.uid.as_ref().unwrap_or(&endpoint.id));
         if endpoint.disabled {
-            say.state("note", format!("{called} is disabled: it gets no messages until it is enabled"));
+            say::state("note", format!("{called} is disabled: it gets no messages until it is enabled"));
         }
         let secret = secret(&at, &endpoint, server).await?;
         let signer = match Secret::parse(&secret) {
@@ -74,13 +74,7 @@ impl Queue {
 }
 
 /// The endpoint of its own, as it is or made now, with the filter that is asked for.
-async fn own(
-    asked: &Listen,
-    app: &Application,
-    at: &str,
-    server: &mut Server,
-    say: &Say,
-) -> Result<Endpoint> {
+async fn own(asked: &Listen, app: &Application, at: &str, server: &mut Server) -> Result<Endpoint> {
     let uid = Uid::new(&format!("{OWN}{}", asked.consumer)).map_err(|error| {
         Ending::usage(format!("--consumer: an endpoint's uid is made of it, and that {error}"))
     })?;
@@ -89,7 +83,7 @@ async fn own(
     let path = format!("{at}/{uid}");
     let Some(found) = server.get::<Endpoint>(&path).await? else {
         let made = make(&uid, wanted.as_deref(), at, server).await?;
-        say.state(
+        say::state(
             "made",
             format!(
                 "pull endpoint {uid} in {}, which gets what is sent from now on; when it is not needed any more: DELETE \
@@ -110,7 +104,7 @@ async fn own(
     if as_set(&found.event_types) != as_set(&wanted) {
         server.patch(&path, &json!({"eventTypes": wanted})).await?;
         let types = wanted.map_or_else(|| "all event types".to_owned(), |wanted| wanted.join(", "));
-        say.state("note", format!("{uid} gets {types} from now on"));
+        say::state("note", format!("{uid} gets {types} from now on"));
     }
     Ok(found)
 }
