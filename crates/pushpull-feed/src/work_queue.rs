@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushpull_domain::Seq;
 use pushpull_store::{Answered, Answers, Take, Taken};
 
-use crate::{ConsumeError, Feed, Reader, consumer::Waiting};
+use crate::{ConsumeError, Feed, Reader, waiting::Waiting};
 
 /// How often a worker that waits looks again when as many items are out as may be: nobody is told of each answer.
 const FULL_WAIT: Duration = Duration::from_secs(1);

@@ -2,21 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use proptest::{collection::vec, prelude::Strategy, prop_oneof};
-use pushpull_domain::{App, Endpoint, Holder, Mode, Seq, Timestamp};
+use pushpull_domain::{App, Endpoint, Holder, Mode, Seq};
 
-use super::{
-    fixture::{Maker, NINETY_DAYS, START, TOO_OLD, World, check_pages, first_page},
-    properties::check,
-};
+use super::fixture::{Maker, NINETY_DAYS, START, TOO_OLD, World, check_pages, first_page};
 use crate::{
     Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Gap, Lease, LeaseRequest, Refused, Resent, Take,
     consumers::CONSUMERS_MAX,
 };
 
 const LEASE: Duration = Duration::from_secs(30);
-/// What readers call themselves; the first says nothing.
-const NAMES: [&str; 3] = ["", "a", "b"];
 
 /// An endpoint that is read, with so many deliveries, and a consumer of it.
 pub(super) async fn reader(world: &World, count: usize) -> (App, Arc<Endpoint>, Consumer) {
@@ -31,7 +25,7 @@ pub(super) fn key(endpoint: &Endpoint, name: &str) -> ConsumerKey {
     ConsumerKey { endpoint: endpoint.no, name: name.parse().unwrap() }
 }
 
-async fn make(
+pub(super) async fn make(
     world: &World,
     endpoint: &Endpoint,
     name: &str,
@@ -49,19 +43,29 @@ fn wants(read: &Consumer, upto: u64, name: &str) -> LeaseRequest {
     LeaseRequest { read: (read.committed, read.handed), upto: Seq(upto), holder: holder(name), lease: LEASE }
 }
 
-async fn lease(world: &World, read: &Consumer, upto: u64, name: &str) -> Result<Consumer, Refused> {
+pub(super) async fn lease(
+    world: &World,
+    read: &Consumer,
+    upto: u64,
+    name: &str,
+) -> Result<Consumer, Refused> {
     world.store.lease(read.key.clone(), wants(read, upto, name)).await.unwrap()
 }
 
-async fn commit(world: &World, consumer: &Consumer, upto: u64, name: &str) -> Result<Consumer, Refused> {
+pub(super) async fn commit(
+    world: &World,
+    consumer: &Consumer,
+    upto: u64,
+    name: &str,
+) -> Result<Consumer, Refused> {
     world.store.commit(consumer.key.clone(), Seq(upto), holder(name), false).await.unwrap()
 }
 
-async fn found(world: &World, consumer: &Consumer) -> Consumer {
+pub(super) async fn found(world: &World, consumer: &Consumer) -> Consumer {
     world.store.consumer(consumer.key.clone()).await.unwrap().unwrap()
 }
 
-async fn status(world: &World, consumer: &Consumer) -> ConsumerStatus {
+pub(super) async fn status(world: &World, consumer: &Consumer) -> ConsumerStatus {
     world.store.consumer_status(consumer.key.clone()).await.unwrap().unwrap()
 }
 
@@ -350,85 +354,4 @@ pub async fn a_consumer_is_the_same_after_a_restart(maker: &impl Maker) {
     assert_eq!(found(&world, &read).await, leased);
     assert_eq!(lease(&world, &leased, 9, "b").await, Err(held(30, "a")));
     assert_eq!(places(&commit(&world, &leased, 4, "a").await.unwrap()), (4, 4));
-}
-
-/// Something that readers of one consumer do: two with names, and those without.
-#[derive(Clone, Debug)]
-enum Step {
-    Publish(u8),
-    /// Reads so many, by this reader.
-    Read(u8, u8),
-    /// Commits up to so many beyond what is committed, by this reader.
-    Commit(u8, u8),
-    /// So many seconds pass.
-    Pass(u8),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        2 => (1_u8..6).prop_map(Step::Publish),
-        4 => (1_u8..6, 0_u8..3).prop_map(|(count, who)| Step::Read(count, who)),
-        4 => (0_u8..7, 0_u8..3).prop_map(|(count, who)| Step::Commit(count, who)),
-        2 => (0_u8..40).prop_map(Step::Pass),
-    ];
-    vec(step, 1..50)
-}
-
-/// Whoever reads, commits and crashes, in whatever order: what is not committed is handed out again, what is
-/// committed is not, nobody is handed what another holds, and nothing is committed that was not handed out.
-pub async fn a_stream_is_handed_out_until_it_is_committed(maker: &impl Maker) {
-    let world = World::new(maker).await;
-    let count = std::cell::Cell::new(0);
-    check(steps(), async |steps| {
-        count.set(count.get() + 1);
-        let app = world.app(&format!("app-{}", count.get())).await;
-        let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
-        let consumer = make(&world, &endpoint, "c", None).await.unwrap();
-        let (mut published, mut committed, mut handed) = (0, 0, 0);
-        let mut lease: Option<(u8, Timestamp)> = None;
-        for step in steps {
-            let now = world.clock_now();
-            lease = lease.filter(|(_, until)| *until > now);
-            match step {
-                Step::Publish(n) => {
-                    world.publish_many(&app, n.into()).await;
-                    published += u64::from(n);
-                }
-                Step::Read(n, who) => {
-                    let read = found(&world, &consumer).await;
-                    assert_eq!(read.committed.0, committed, "what is done is not read again");
-                    let upto = published.min(committed + u64::from(n));
-                    if upto == committed {
-                        continue;
-                    }
-                    let asked = self::lease(&world, &read, upto, NAMES[usize::from(who)]).await;
-                    let free = lease.is_none_or(|(holder, _)| holder == who && who > 0);
-                    assert_eq!(asked.is_ok(), free, "{asked:?} while {lease:?}");
-                    if free {
-                        handed = if lease.is_some() { handed.max(upto) } else { upto };
-                        lease = Some((who, now.after(LEASE)));
-                    }
-                }
-                Step::Commit(n, who) => {
-                    let upto = committed + u64::from(n);
-                    let done = commit(&world, &consumer, upto, NAMES[usize::from(who)]).await;
-                    let allowed = lease.is_none_or(|(holder, _)| holder == who);
-                    assert_eq!(done.is_ok(), allowed && (n == 0 || upto <= handed), "{done:?}");
-                    if done.is_ok() {
-                        committed = upto;
-                        lease = lease.filter(|_| committed < handed);
-                    }
-                }
-                Step::Pass(secs) => world.clock.advance(Duration::from_secs(secs.into())),
-            }
-        }
-        // Whoever goes on has everything, once those that crashed are not waited for any more.
-        world.clock.advance(LEASE);
-        let read = found(&world, &consumer).await;
-        if read.committed.0 < published {
-            let rest = self::lease(&world, &read, published, "last").await.unwrap();
-            commit(&world, &rest, published, "last").await.unwrap();
-        }
-        assert_eq!(status(&world, &consumer).await.behind, 0);
-    });
 }

@@ -9,6 +9,7 @@
 pub mod attempts;
 pub mod audit;
 pub mod catalog;
+pub mod consumer_properties;
 pub mod consumers;
 pub mod deliveries;
 pub mod endpoints;
@@ -139,7 +140,6 @@ macro_rules! conformance {
             a_consumer_that_is_not_seen_expires,
             consumers_go_with_their_endpoint,
             a_consumer_is_the_same_after_a_restart,
-            a_stream_is_handed_out_until_it_is_committed,
         );
         $crate::conformance!(@ $maker, work_queue:
             an_item_comes_back_until_it_is_done,
@@ -153,6 +153,9 @@ macro_rules! conformance {
             a_stream_and_a_work_queue_keep_off_each_other,
             a_work_queue_passes_over_what_a_push_brought,
             what_retention_removed_is_told_to_a_work_queue,
+        );
+        $crate::conformance!(@ $maker, consumer_properties:
+            a_stream_is_handed_out_until_it_is_committed,
             every_item_is_handed_out_until_it_is_done,
         );
         $crate::conformance!(@ $maker, audit:
