@@ -6,11 +6,11 @@ use std::{
 };
 
 use pushpull_testkit::Receiver;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     site::{Running, Site, iterators_sent, scripted, troubles},
-    support::text,
+    support::{Home, text},
 };
 
 /// What stands in the place of the work of a reader that hands pages to a command: a line for each message, as the
@@ -25,8 +25,8 @@ fn docs() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs")
 }
 
-/// A reader of this consumer.
-fn start(file: &str, feed: &str, key: &str) -> Running {
+/// A reader of this consumer. Its temporary files are made in `home`.
+fn start(file: &str, home: &Home, feed: &str, key: &str) -> Running {
     let (_, program) = READERS.iter().find(|(name, _)| *name == file).unwrap();
     let path = docs().join("readers").join(file);
     let mut command = if program.is_empty() {
@@ -41,7 +41,7 @@ fn start(file: &str, feed: &str, key: &str) -> Running {
     if file == "reader.sh" {
         command.args(["python3", "-c", TELL]);
     }
-    command.env("FEED", feed).env("KEY", key);
+    command.env("FEED", feed).env("KEY", key).env("TMPDIR", home.path(""));
     Running::start(command)
 }
 
@@ -51,7 +51,7 @@ fn check(file: &str) {
     site.post("/app/acme/endpoint", &json!({"uid": "orders", "mode": "pull"}));
     let feed = format!("{}/api/v1/app/acme/poller/orders/consumer/books", site.url);
     let mut sent = site.send_many(60);
-    let reader = start(file, &feed, &site.key);
+    let reader = start(file, &site.home, &feed, &site.key);
     reader.wait_for_lines(60);
     sent.extend(site.send_many(3));
     reader.wait_for_lines(63);
@@ -83,7 +83,8 @@ fn check(file: &str) {
 async fn check_troubles(file: &str) {
     let server = scripted(troubles()).await;
     let feed = server.url("/api/v1/app/app_1/poller/ep_1/consumer/listen");
-    let reader = start(file, &feed, "a key");
+    let home = Home::new();
+    let reader = start(file, &home, &feed, "a key");
     reader.wait_for("missed: ");
     let lines = reader.wait_for_lines(2);
     assert_eq!(lines, ["1 msg_1", "7 msg_7"]);
@@ -97,7 +98,7 @@ async fn check_refusal(file: &str) {
         pushpull_testkit::Reply::status(401).saying(r#"{"code":"authentication_failed","detail":"no"}"#)
     })
     .await;
-    let (code, _, said) = start(file, &server.url("/"), "wrong").end();
+    let (code, _, said) = start(file, &Home::new(), &server.url("/"), "wrong").end();
     assert_ne!(code, Some(0));
     assert!(said.join("\n").contains("authentication_failed"), "{said:#?}");
 }
@@ -135,4 +136,31 @@ fn the_page_shows_the_readers_as_they_are() {
         let source = text(&std::fs::read(docs().join("readers").join(file)).unwrap());
         assert!(page.contains(&format!("\n{source}```\n")), "docs/push-or-pull.md shows another {file}");
     }
+}
+
+#[test]
+fn the_page_names_every_parameter_of_every_route_that_reads_a_queue() {
+    let page = text(&std::fs::read(docs().join("push-or-pull.md")).unwrap());
+    let document: Value =
+        serde_json::from_slice(&std::fs::read(docs().join("openapi.json")).unwrap()).unwrap();
+    let paths = document["paths"].as_object().unwrap().iter();
+    let reading = paths.filter(|(path, _)| path.contains("/{sink_id}"));
+    let mut named = 0;
+    for (path, method, operation) in reading
+        .flat_map(|(path, methods)| methods.as_object().unwrap().iter().map(move |(m, o)| (path, m, o)))
+    {
+        let body = &operation["requestBody"]["content"]["application/json"]["schema"]["$ref"];
+        let body = body.as_str().and_then(|to| document.pointer(to.trim_start_matches('#')));
+        let fields = body.and_then(|body| body["properties"].as_object()).into_iter().flatten();
+        let fields = fields.map(|(name, _)| name.as_str());
+        let parameters = operation["parameters"].as_array().unwrap().iter();
+        let queries = parameters.filter(|one| one["in"] == "query").map(|one| one["name"].as_str().unwrap());
+        for name in queries.chain(fields) {
+            named += 1;
+            let forms = [format!("`{name}`"), format!("\"{name}\""), format!("`{name}: [")];
+            let is_there = forms.iter().any(|form| page.contains(form));
+            assert!(is_there, "{method} {path} takes {name}, and docs/push-or-pull.md does not say so");
+        }
+    }
+    assert!(named > 30, "{named}");
 }

@@ -13,6 +13,7 @@ mod target;
 use std::{num::NonZeroU64, process::ExitCode, time::Duration};
 
 use anyhow::Result;
+use bytes::Bytes;
 use clap::Args;
 use pushpull_domain::{ConsumerName, EventTypeName, Uid, retry::parse_wait};
 
@@ -22,7 +23,7 @@ use super::{
     serve::Stop,
 };
 use backoff::Backoff;
-use forward::Forwarder;
+use forward::{Forwarder, Outcome};
 use queue::Queue;
 use reader::{Item, Reader};
 use say::Say;
@@ -109,8 +110,9 @@ impl Listen {
                 () = stop.requested() => return Ok(ExitCode::SUCCESS),
             };
             let Some((queue, reader)) = begun else { return Ok(ExitCode::SUCCESS) };
-            let forwarder = Forwarder { client, target, signer: queue.signer };
+            let forwarder = Forwarder { client, target, signer: queue.signer()? };
             let session = Session {
+                queue,
                 reader,
                 forwarder,
                 say,
@@ -128,6 +130,7 @@ impl Listen {
             say::print(&queue.secret)?;
             return Ok(None);
         }
+        queue.signer()?;
         let path = format!("{}/consumer/{}", queue.path, self.consumer);
         let mut reader = Reader::new(server, path);
         let default = if self.endpoint.is_some() { "latest" } else { "earliest" };
@@ -154,6 +157,7 @@ impl Stopping {
 
 /// A stream that is up.
 struct Session {
+    queue: Queue,
     reader: Reader,
     forwarder: Forwarder,
     say: Say,
@@ -208,6 +212,19 @@ impl Session {
         Ok(ExitCode::FAILURE)
     }
 
+    /// Posts a message once. What is in flight is waited for, unless it is asked to stop twice: then `None`.
+    async fn attempt(&self, item: &Item, body: &Bytes, stop: &mut Stopping) -> Result<Option<Outcome>> {
+        let mut sent = std::pin::pin!(self.forwarder.send(item, body));
+        loop {
+            let was_asked = stop.asked;
+            tokio::select! {
+                outcome = &mut sent => return outcome.map(Some),
+                () = stop.requested() => if was_asked { return Ok(None) },
+            }
+        }
+    }
+
+    /// Posts a message until it is answered 2xx, or passed over.
     async fn deliver(&mut self, item: &Item, stop: &mut Stopping) -> Result<Done> {
         self.say.message(item)?;
         let Some(body) = item.body() else {
@@ -216,21 +233,21 @@ impl Session {
         };
         let mut backoff = Backoff::for_target();
         for attempt in 1.. {
-            let mut sent = std::pin::pin!(self.forwarder.send(item, &body));
-            let outcome = loop {
-                let was_asked = stop.asked;
-                tokio::select! {
-                    outcome = &mut sent => break outcome?,
-                    // What is in flight is waited for, unless it is asked twice.
-                    () = stop.requested() => if was_asked { return Ok(Done::Stopped) },
-                }
-            };
+            let Some(outcome) = self.attempt(item, &body, stop).await? else { return Ok(Done::Stopped) };
             self.say.outcome(item, attempt, &outcome)?;
             if outcome.is_success() {
                 if attempt > 1 {
                     say::state("resume", format!("{} took seq {}", self.say.target(), item.seq));
                 }
                 return Ok(Done::Forwarded);
+            }
+            if stop.asked {
+                return Ok(Done::Stopped);
+            }
+            if outcome.is_refusal() && self.queue.has_new_secret(self.reader.server()).await {
+                say::state("note", "the endpoint's secret was rotated: the new one signs from now on");
+                self.forwarder.signer = self.queue.signer()?;
+                continue;
             }
             if self.skip_failing {
                 self.say.skip(item, &outcome.to_string())?;

@@ -26,9 +26,10 @@ pub(super) struct Queue {
     pub(super) path: String,
     /// What people call it.
     pub(super) called: String,
-    pub(super) signer: Signer,
     /// What signatures are verified with.
     pub(super) secret: String,
+    /// Where that is told.
+    secret_path: String,
 }
 
 /// An endpoint, as far as it matters here.
@@ -61,15 +62,32 @@ impl Queue {
         if endpoint.disabled {
             say::state("note", format!("{called} is disabled: it gets no messages until it is enabled"));
         }
-        let secret = secret(&at, &endpoint, server).await?;
-        let signer = match Secret::parse(&secret) {
-            Ok(secret) => Signer::new(&Secrets::new(secret)),
+        let secret_path = format!("{at}/{}/secret", endpoint.id);
+        let secret = secret(&secret_path, server).await?;
+        Ok(Self { path: format!("/app/{}/poller/{}", app.id, endpoint.id), called, secret, secret_path })
+    }
+
+    /// What signs as the endpoint does.
+    pub(super) fn signer(&self) -> Result<Signer> {
+        match Secret::parse(&self.secret) {
+            Ok(secret) => Ok(Signer::new(&Secrets::new(secret))),
             Err(_) => bail!(
-                "{called} signs with ed25519, whose private half never leaves the server: leave --endpoint out for an \
-                 endpoint of its own"
+                "{} signs with ed25519, whose private half never leaves the server: leave --endpoint out for an \
+                 endpoint of its own",
+                self.called
             ),
-        };
-        Ok(Self { path: format!("/app/{}/poller/{}", app.id, endpoint.id), called, signer, secret })
+        }
+    }
+
+    /// Whether the secret was rotated since it was looked at. Not known while the server cannot be reached.
+    pub(super) async fn has_new_secret(&mut self, server: &mut Server) -> bool {
+        match secret(&self.secret_path, server).await {
+            Ok(now) if now != self.secret => {
+                self.secret = now;
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
     }
 }
 
@@ -122,8 +140,8 @@ async fn make(uid: &Uid, event_types: Option<&[String]>, at: &str, server: &mut 
     server.post(at, body.to_string()).await
 }
 
-async fn secret(at: &str, endpoint: &Endpoint, server: &mut Server) -> Result<String> {
-    let answer: Option<Value> = server.get(&format!("{at}/{}/secret", endpoint.id)).await?;
+async fn secret(path: &str, server: &mut Server) -> Result<String> {
+    let answer: Option<Value> = server.get(path).await?;
     let key = answer.as_ref().and_then(|answer| answer["key"].as_str());
     key.map(str::to_owned).context("the server tells no secret of the endpoint")
 }

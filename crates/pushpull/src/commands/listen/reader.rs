@@ -139,6 +139,11 @@ impl Reader {
         }
     }
 
+    /// Whom it reads from.
+    pub(super) fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     /// A page was dealt with: the next call says so.
     pub(super) fn is_done_with(&mut self, page: Page) {
         self.is_acknowledged &= page.data.is_empty();

@@ -1,9 +1,10 @@
 //! Programs that fail, kills, restarts, and servers that forget: nothing is lost, and all of it is said.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::mpsc::sync_channel};
 
 use pushpull_testkit::{Receiver, Reply};
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::{
     site::{PATIENCE, Running, Site, iterators_sent, scripted, troubles},
@@ -110,17 +111,17 @@ async fn a_restart_of_the_server_is_told_and_survived() {
     assert_eq!(ids(&receiver), sent);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_in_flight_is_waited_for_when_it_is_told_to_stop() {
-    let ((arrived, arrivals), (go, gate)) =
-        (std::sync::mpsc::sync_channel(1), std::sync::mpsc::sync_channel(1));
+/// Tells it to stop while the first message is in flight, which is then answered with this status.
+async fn stopped_in_flight(status: u16) -> (Site, Receiver, Vec<String>) {
+    let ((arrived, arrivals), (go, gate)) = (sync_channel(1), sync_channel(1));
     let gate = std::sync::Mutex::new(gate);
     let receiver = Receiver::start(move |received| {
-        if received.n == 0 {
-            arrived.send(()).unwrap();
-            gate.lock().unwrap().recv().unwrap();
+        if received.n > 0 {
+            return Reply::status(200);
         }
-        Reply::status(200)
+        arrived.send(()).unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        Reply::status(status)
     })
     .await;
     let site = Site::start();
@@ -129,10 +130,45 @@ async fn what_is_in_flight_is_waited_for_when_it_is_told_to_stop() {
     arrivals.recv_timeout(PATIENCE).unwrap();
     listening.signal(Signal::TERM);
     go.send(()).unwrap();
-    let (code, out, said) = listening.end();
-    assert_eq!((code, said.last().unwrap().as_str()), (Some(0), "end     1 forwarded"), "{out}");
+    let (code, _, said) = listening.end();
+    assert_eq!(code, Some(0), "{said:#?}");
+    (site, receiver, said)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_flight_is_waited_for_when_it_is_told_to_stop() {
+    let (site, receiver, said) = stopped_in_flight(200).await;
+    assert_eq!(said.last().unwrap(), "end     1 forwarded");
     assert_eq!(site.listen(&receiver, &["--exit-after", "1"]).end().0, Some(0));
     assert_eq!(receiver.received().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fails_then_is_left_for_the_next_run() {
+    let (site, receiver, said) = stopped_in_flight(500).await;
+    assert_eq!(said.last().unwrap(), "end     0 forwarded");
+    assert_eq!(site.listen(&receiver, &["--exit-after", "2"]).end().0, Some(0));
+    let ids = ids(&receiver);
+    assert_eq!((ids.len(), &ids[0]), (3, &ids[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_that_was_rotated_signs_from_then_on() {
+    let trusted = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+    let secret = std::sync::Arc::clone(&trusted);
+    let receiver = Receiver::start(move |received| {
+        Reply::status(if received.is_signed_with(&secret.lock().unwrap()) { 200 } else { 401 })
+    })
+    .await;
+    let site = Site::start();
+    let listening = site.listen(&receiver, &["--exit-after", "2"]);
+    site.post("/app/acme/endpoint/listen-listen/secret/rotate", &json!({"gracePeriodSeconds": 0}));
+    *trusted.lock().unwrap() = site.secret("listen-listen");
+    site.send_many(2);
+    let (code, out, said) = listening.end();
+    assert_eq!(code, Some(0));
+    assert_eq!((out.matches("<-- [401]").count(), out.matches("<-- [200]").count()), (1, 2));
+    assert_eq!(said[2], "note    the endpoint's secret was rotated: the new one signs from now on");
 }
 
 fn listen_to(server: &Receiver, target: &Receiver, args: &[&str]) -> Running {
