@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppNo, ConsumerName, EndpointId, Filter, Metadata, RetrySchedule, Secrets, Seq, Timestamp, Uid, app::number};
+use crate::{
+    AppNo, ConsumerName, EndpointId, Filter, Metadata, RetrySchedule, Secrets, Seq, Timestamp, Uid,
+    app::number,
+};
 
 number!(
     /// The number a store knows an endpoint by. Never shown, never used again; under 2^23.

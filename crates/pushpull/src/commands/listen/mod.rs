@@ -42,7 +42,7 @@ Examples:
 
 Without --endpoint it reads a pull endpoint of its own (listen-NAME), made on first use, whose queue goes on filling \
 between runs: remove it when it is not needed any more. With --endpoint it is a reader beside whoever else gets its \
-messages. A message is acknowledged once it was answered 2xx; until then it is tried again, and those behind it \
+messages. Two that run at once need a --consumer each. A message is acknowledged once it was answered 2xx; until then it is tried again, and those behind it \
 wait. Answers and messages are told on stdout, all else on stderr. Exit codes: 0 done, 1 failed, 2 usage, 7 no \
 server can be reached at the start.";
 

@@ -1,5 +1,4 @@
 //! What is told: messages and answers on stdout, as lines or objects; how the stream stands on stderr.
-#![expect(clippy::print_stderr, reason = "commands speak to people")]
 
 use std::{io::Write, time::Duration};
 
@@ -77,9 +76,9 @@ impl Say {
     }
 }
 
-/// Tells how the stream stands.
+/// Tells how the stream stands. Whoever started this may have closed the pipe; it goes on all the same.
 pub(super) fn state(what: &str, line: impl AsRef<str>) {
-    eprintln!("{what:<7} {}", line.as_ref());
+    let _ = writeln!(std::io::stderr(), "{what:<7} {}", line.as_ref());
 }
 
 /// Tells what was asked for, at once.
