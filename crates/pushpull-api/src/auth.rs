@@ -165,7 +165,7 @@ async fn caller(api: &Api, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> 
     let caller = if let Some(known) = api.keyring.recall(&hash, now) {
         known
     } else {
-        let found = Arc::new(find(api, token, hash, now).await?.ok_or(BAD_KEY)?);
+        let found = Arc::new(Box::pin(find(api, token, hash, now)).await?.ok_or(BAD_KEY)?);
         api.keyring.known.insert(hash, (Arc::clone(&found), now));
         found
     };

@@ -157,7 +157,10 @@ where
                 return handler.call(request, api).await;
             }
             let state = api.clone();
-            idempotency::once(&state, request, |request| handler.call(request, api)).await.into_response()
+            // Boxed, as all that few requests need: a reader that waits holds this future for a minute.
+            Box::pin(idempotency::once(&state, request, |request| handler.call(request, api)))
+                .await
+                .into_response()
         })
     }
 }

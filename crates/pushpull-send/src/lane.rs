@@ -130,9 +130,9 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
             let more = page.items.len() == QUEUE_MAX;
             let jobs = page.items.into_iter().map(|due| Job::new(due.delivery, due.message));
             if ready.endpoint.fifo {
-                looked_in_order(inner, lane, jobs.collect(), more, now);
+                looked_in_order(inner, lane, ready, jobs.collect(), more);
             } else {
-                lane.queue().looked(jobs, more);
+                lane.queue().looked(ready.version, jobs, more);
                 if let Some(at) = page.next_due_at {
                     inner.timers.wake_at(lane, at);
                 }
@@ -140,7 +140,7 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "what is due could not be read");
-            lane.queue().looked([], false);
+            lane.queue().looked(ready.version, [], false);
             inner.timers.wake_at(lane, now.after(STORE_WAIT));
         }
     }
@@ -149,7 +149,8 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
 }
 
 /// In order, the first decides: if it is not due yet, everything waits for it.
-fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, jobs: Vec<Job>, more: bool, now: Timestamp) {
+fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, jobs: Vec<Job>, more: bool) {
+    let now = inner.clock.now();
     let first = jobs.first().map(|job| job.delivery);
     if let Some(delivery) = first {
         lane.set_first_owed(delivery.key.seq);
@@ -157,12 +158,12 @@ fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, jobs: Vec<Job>, more: b
     match first.map(|delivery| delivery.state) {
         Some(DeliveryState::Owed { due_at: Some(due_at), .. }) if due_at > now => {
             let mut queue = lane.queue();
-            queue.looked([], false);
+            queue.looked(ready.version, [], false);
             queue.block();
             drop(queue);
             inner.timers.wake_at(lane, due_at);
         }
-        _ => lane.queue().looked(jobs, more),
+        _ => lane.queue().looked(ready.version, jobs, more),
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) enum Setting {
     Pushed {
         /// One at a time, in order.
         fifo: bool,
+        /// Readers were done up to here when it was pushed again.
+        read: Seq,
     },
     /// Nothing may be brought to the endpoint. If it left push, since when, until nothing of it is in flight.
     Off {
@@ -74,6 +76,8 @@ pub(crate) struct Queue {
     look: bool,
     /// A lane is looking.
     looking: bool,
+    /// Seqs whose outcomes were written since it began: what it reads may be from before.
+    settled_meanwhile: HashSet<Seq>,
     /// Lanes at work or waiting for a place.
     lanes: usize,
     in_flight: usize,
@@ -98,6 +102,7 @@ impl Default for Queue {
             known: HashSet::new(),
             look: false,
             looking: false,
+            settled_meanwhile: HashSet::new(),
             lanes: 0,
             in_flight: 0,
             window: WINDOW_MIN,
@@ -118,10 +123,11 @@ impl Queue {
         }
         self.version = version;
         match setting {
-            Setting::Pushed { fifo } => {
+            Setting::Pushed { fifo, read } => {
                 self.fifo = fifo;
                 self.off = false;
                 self.draining = None;
+                self.forget_read(read);
             }
             Setting::Off { draining } => {
                 self.clear();
@@ -131,6 +137,20 @@ impl Queue {
             }
         }
         true
+    }
+
+    /// What came while the endpoint was not pushed may be with its readers by now: the table knows.
+    fn forget_read(&mut self, read: Seq) {
+        let known = &mut self.known;
+        let before = self.ready.len();
+        self.ready.retain(|job| {
+            let kept = job.delivery.key.seq > read;
+            if !kept {
+                known.remove(&job.delivery.key.seq);
+            }
+            kept
+        });
+        self.look |= self.ready.len() < before;
     }
 
     /// The configuration may be another: what comes is taken in until that is known.
@@ -190,15 +210,24 @@ impl Queue {
         }
     }
 
-    /// Takes in what the table had. `more`: it may have more.
-    pub(crate) fn looked(&mut self, jobs: impl IntoIterator<Item = Job>, more: bool) {
+    /// Takes in what the table had, as a lane found that has the configuration of this version. `more`: it may have
+    /// more.
+    pub(crate) fn looked(&mut self, version: u64, jobs: impl IntoIterator<Item = Job>, more: bool) {
         self.looking = false;
+        let settled = std::mem::take(&mut self.settled_meanwhile);
         if self.off {
+            return;
+        }
+        if version != self.version {
+            self.look = true;
             return;
         }
         self.look |= more;
         for job in jobs {
-            self.insert(job);
+            // If one of these is owed again, a moment is set for it.
+            if !settled.contains(&job.delivery.key.seq) {
+                self.insert(job);
+            }
         }
     }
 
@@ -268,6 +297,9 @@ impl Queue {
     /// The outcome of an attempt is written: the table tells the truth about this seq again.
     pub(crate) fn settled(&mut self, seq: Seq) {
         self.known.remove(&seq);
+        if self.looking {
+            self.settled_meanwhile.insert(seq);
+        }
     }
 
     /// Forgets what is queued: it stays in the table.
@@ -294,7 +326,7 @@ mod tests {
     use bytes::Bytes;
     use pushpull_domain::{
         AppNo, DeliveryKey, DeliveryState, EndpointNo, EventTypeName, MessageId, MessageKey, Payload,
-        Position, Timestamp, attempt::Trigger,
+        Position, attempt::Trigger,
     };
 
     use super::*;
@@ -336,14 +368,45 @@ mod tests {
     fn a_delivery_is_in_memory_at_most_once() {
         let mut queue = Queue::default();
         queue.offer(job(1));
-        queue.looked([job(1), job(2)], false);
+        queue.looked(0, [job(1), job(2)], false);
         assert_eq!(queue.begin_lanes(), 2);
         assert_eq!((attempt(&mut queue), attempt(&mut queue)), (1, 2));
         queue.attempted(Verdict::Succeeded, true);
-        queue.looked([job(1)], false);
+        queue.looked(0, [job(1)], false);
         assert!(matches!(queue.next(0), Next::End), "settled in memory, not yet in the table");
         queue.settled(Seq(1));
         assert_eq!(queue.known(), [Seq(2)]);
+    }
+
+    #[test]
+    fn what_is_settled_while_the_table_is_read_is_not_taken_from_that() {
+        let mut queue = Queue::default();
+        queue.look_again();
+        queue.begin_lanes();
+        assert!(matches!(queue.next(0), Next::Look));
+        // It comes, is attempted and written while the lane that looks still reads.
+        queue.offer(job(1));
+        queue.begin_lanes();
+        assert_eq!(attempt(&mut queue), 1);
+        queue.attempted(Verdict::Succeeded, true);
+        queue.settled(Seq(1));
+        queue.looked(0, [job(1), job(2)], false);
+        assert_eq!(attempt(&mut queue), 2);
+        assert!(queue.known().len() == 1, "the first was brought once");
+    }
+
+    #[test]
+    fn what_readers_had_meanwhile_is_not_brought() {
+        let mut queue = Queue::default();
+        for seq in 1..=3 {
+            queue.offer(job(seq));
+        }
+        queue.look_again();
+        assert!(queue.configure(5, Setting::Pushed { fifo: false, read: Seq(2) }));
+        queue.looked(4, [job(1)], false);
+        let next = queue.next(5);
+        assert!(matches!(&next, Next::Attempt(job) if job.delivery.key.seq == Seq(3)), "{next:?}");
+        assert!(queue.look, "what was read by an older configuration is read again");
     }
 
     #[test]
@@ -360,9 +423,9 @@ mod tests {
         };
         assert_eq!(attempt(&mut queue), 2);
         assert!(queue.configure(7, Setting::Off { draining: Some(since) }));
-        assert!(!queue.configure(6, Setting::Pushed { fifo: false }), "read before the change");
+        assert!(!queue.configure(6, Setting::Pushed { fifo: false, read: Seq(0) }), "read before the change");
         queue.offer(job(4));
-        queue.looked([job(5)], true);
+        queue.looked(0, [job(5)], true);
         assert_eq!(queue.known().len(), 2, "only what is in flight");
         assert!(matches!(queue.next(0), Next::Stale), "a lane that read it before");
         queue.put_back(flying);
@@ -374,7 +437,7 @@ mod tests {
         queue.reconsider();
         assert_eq!(queue.drained(), None, "the configuration is to be read again");
         queue.offer(job(6));
-        assert!(queue.configure(8, Setting::Pushed { fifo: false }));
+        assert!(queue.configure(8, Setting::Pushed { fifo: false, read: Seq(0) }));
         assert!(matches!(queue.next(8), Next::Attempt(_)));
         assert_eq!(queue.drained(), None);
     }
@@ -420,7 +483,7 @@ mod tests {
     #[test]
     fn a_fifo_queue_waits_for_its_first() {
         let mut queue = Queue::default();
-        queue.configure(0, Setting::Pushed { fifo: true });
+        queue.configure(0, Setting::Pushed { fifo: true, read: Seq(0) });
         queue.offer(job(1));
         queue.offer(job(2));
         assert_eq!(queue.begin_lanes(), 1);
@@ -434,7 +497,7 @@ mod tests {
         queue.settled(Seq(1));
         assert_eq!(queue.begin_lanes(), 1);
         assert!(matches!(queue.next(0), Next::Look));
-        queue.looked([job(1), job(2), job(3)], false);
+        queue.looked(0, [job(1), job(2), job(3)], false);
         assert_eq!(attempt(&mut queue), 1);
     }
 }

@@ -8,7 +8,7 @@ mod usage;
 use std::{
     convert::Infallible,
     net::{IpAddr, SocketAddr},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     time::Duration,
 };
@@ -103,6 +103,8 @@ impl Front {
             proxies: self.proxies,
             router,
             places: Arc::new(Semaphore::new(connections_max())),
+            http1: Arc::new(builder().http1_only()),
+            http2: Arc::new(builder().http2_only()),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
@@ -135,6 +137,8 @@ struct Acceptor {
     proxies: Arc<[IpNet]>,
     router: Router,
     places: Arc<Semaphore>,
+    http1: Arc<auto::Builder<TokioExecutor>>,
+    http2: Arc<auto::Builder<TokioExecutor>>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -176,24 +180,46 @@ impl Acceptor {
     async fn serve(self, stream: TcpStream, peer: IpAddr, _place: OwnedSemaphorePermit) {
         // Answers are whole; waiting to join them with more would only delay them.
         let _ = stream.set_nodelay(true);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(UNREAD_MAX));
-        let stream = Box::pin(stream);
         let deadline = Instant::now() + FIRST_HEAD_MAX;
-        match self.tls.clone() {
-            None => self.speak(stream, peer, deadline).await,
-            Some(tls) => tokio::select! {
-                accepted = tls.accept(stream) => match accepted {
-                    Ok(stream) => self.speak(stream, peer, deadline).await,
-                    Err(error) => tracing::debug!(%peer, %error, "no TLS"),
-                },
-                () = tokio::time::sleep_until(deadline) => tracing::debug!(%peer, "no TLS in time"),
-                () = self.stop.cancelled() => {}
-            },
+        // Boxed: what TLS needs would swell the task of each connection that has none.
+        let spoken = match self.tls.clone() {
+            None => Box::pin(self.speak_plainly(stream, peer, deadline)).await,
+            Some(tls) => Box::pin(self.speak_tls(tls, stream, peer, deadline)).await,
+        };
+        if let Err(error) = spoken {
+            tracing::debug!(%peer, %error, "no request");
         }
     }
 
-    async fn speak<S>(self, stream: S, peer: IpAddr, deadline: Instant)
+    async fn speak_plainly(self, stream: TcpStream, peer: IpAddr, deadline: Instant) -> std::io::Result<()> {
+        let version = tokio::select! {
+            version = Version::of(&stream) => version?,
+            () = tokio::time::sleep_until(deadline) => return Err(std::io::ErrorKind::TimedOut.into()),
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        self.speak(version, in_time(stream), peer, deadline).await;
+        Ok(())
+    }
+
+    async fn speak_tls(
+        self,
+        tls: TlsAcceptor,
+        stream: TcpStream,
+        peer: IpAddr,
+        deadline: Instant,
+    ) -> std::io::Result<()> {
+        let stream = tokio::select! {
+            accepted = tls.accept(in_time(stream)) => accepted?,
+            () = tokio::time::sleep_until(deadline) => return Err(std::io::ErrorKind::TimedOut.into()),
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        let version =
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") { Version::Two } else { Version::One };
+        self.speak(version, stream, peer, deadline).await;
+        Ok(())
+    }
+
+    async fn speak<S>(self, version: Version, stream: S, peer: IpAddr, deadline: Instant)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -206,8 +232,11 @@ impl Acceptor {
             let request = request.map(|body| Rest::new(body, held_back, tasks.clone()));
             answer(router.clone(), request, caller.clone(), seen.begin())
         });
-        let builder = builder();
-        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let http = match version {
+            Version::One => &self.http1,
+            Version::Two => &self.http2,
+        };
+        let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         let idle = async {
             tokio::time::sleep_until(deadline).await;
             if usage.begun() > 0 {
@@ -227,6 +256,33 @@ impl Acceptor {
             _ = tokio::time::timeout(FINISH_MAX, connection).await;
         }
     }
+}
+
+/// Which HTTP a connection speaks.
+///
+/// Found out before anything is read, by ALPN or by looking ahead: what is read to find out would be a first small
+/// piece of the head, and double the buffer that is kept for each connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    One,
+    Two,
+}
+
+impl Version {
+    /// By the first bytes that come. HTTP/2 begins with a line that is no request (RFC 9113 s. 3.4).
+    async fn of(stream: &TcpStream) -> std::io::Result<Self> {
+        const PREFACE: &[u8] = b"PRI";
+        let mut first = [0; PREFACE.len()];
+        let length = stream.peek(&mut first).await?;
+        Ok(if first[..length] == *PREFACE { Self::Two } else { Self::One })
+    }
+}
+
+/// A connection that is cut off when nothing that is written to it is taken for too long.
+fn in_time(stream: TcpStream) -> Pin<Box<TimeoutStream<TcpStream>>> {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(UNREAD_MAX));
+    Box::pin(stream)
 }
 
 /// As many as there are descriptors for, with some left.
