@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use pushpull_domain::{Message, Payload};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{json::Object, schema};
@@ -116,7 +116,7 @@ fn stands_for_itself(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'{')
         && bytes.last() == Some(&b'}')
         && std::str::from_utf8(bytes).is_ok()
-        && serde_json::from_slice::<BTreeMap<Cow<'_, str>, IgnoredAny>>(bytes)
+        && serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(bytes)
             .is_ok_and(|members| !members.keys().eq([RAW_PAYLOAD]))
 }
 

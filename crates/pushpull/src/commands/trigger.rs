@@ -216,7 +216,7 @@ fn apply(payload: &mut Value, change: &Change) -> Result<(), String> {
     let mut walked = Vec::new();
     for part in change.path.split('.') {
         let next = match place {
-            Value::Object(members) => members.get_mut(part).ok_or_else(|| ()),
+            Value::Object(members) => members.get_mut(part).ok_or(()),
             Value::Array(items) => part.parse::<usize>().ok().and_then(|n| items.get_mut(n)).ok_or(()),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Err(()),
         };

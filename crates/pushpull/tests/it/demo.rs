@@ -22,8 +22,11 @@ fn the_demo_ends_with_everything_arrived_whatever_the_settings_say() {
         "-> down   [---]",
         "attempt 3, connect refused",
         "-> down   [200]",
-        "done   203 messages, 209 deliveries, ",
-        " 0 lost, 0 repeated, 0 badly signed ",
+        "-> gone   [---]",
+        "seq 3, invoice.refunded",
+        "consumer catch-up has read 3 messages that gone missed, lag 0",
+        "done   203 messages, 212 deliveries, ",
+        " 3 read by pull, 0 lost, 0 repeated, 0 badly signed ",
     ] {
         assert!(story.contains(line), "{line}: {story}");
     }
@@ -43,7 +46,7 @@ fn the_demo_stays_up_and_its_next_commands_work() {
             break;
         }
     }
-    assert_eq!(next.len(), 3);
+    assert_eq!(next.len(), 4);
     for command in next {
         let answer = as_curl_would(&command);
         assert!(answer.starts_with("HTTP/1.1 20"), "{command}: {answer}");

@@ -8,6 +8,8 @@ fn help(args: &[&str]) -> String {
 fn help_says_what_there_is() {
     insta::assert_snapshot!("pushpull", help(&["--help"]));
     insta::assert_snapshot!("serve", help(&["serve", "--help"]));
+    insta::assert_snapshot!("listen", help(&["listen", "--help"]));
+    insta::assert_snapshot!("trigger", help(&["trigger", "--help"]));
     insta::assert_snapshot!("key_create", help(&["key", "create", "--help"]));
     insta::assert_snapshot!("backup", help(&["backup", "--help"]));
     insta::assert_snapshot!("restore", help(&["restore", "--help"]));

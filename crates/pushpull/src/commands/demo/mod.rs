@@ -21,14 +21,14 @@ use story::Story;
 /// Waits between the attempts of the demonstration: short, so that one sees them all.
 const RETRY_SCHEDULE: &str = "400ms,800ms";
 /// What to try when nothing of the demonstration is left.
-const AFTERWARDS: [&str; 3] = ["pushpull demo", "pushpull serve", "pushpull doctor"];
+const AFTERWARDS: [&str; 4] = ["pushpull demo", "pushpull serve", "pushpull listen 3000", "pushpull doctor"];
 /// Longest time to finish what is in flight at the end.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// Show the whole in a few seconds: signed, sent, retried, recovered; offline, in a temporary store
+/// Show the whole in a few seconds: signed, sent, retried, recovered, read; offline, in a temporary store
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
-    /// End with the report: 0 only if everything arrived, once, with a valid signature
+    /// End with the report: 0 only if everything arrived or was read, once, and validly signed
     #[arg(long)]
     once: bool,
 }

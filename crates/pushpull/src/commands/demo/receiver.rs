@@ -27,23 +27,28 @@ pub(super) enum Who {
     Flaky,
     /// Refuses connections until it comes back, then answers 200.
     Down,
+    /// Never listens: what it misses is read in the end.
+    Gone,
 }
 
 impl Who {
-    pub(super) const ALL: [Self; 3] = [Self::Good, Self::Flaky, Self::Down];
+    pub(super) const ALL: [Self; 4] = [Self::Good, Self::Flaky, Self::Down, Self::Gone];
+    /// Those that nobody but the server sees attempts at.
+    pub(super) const UNREACHED: [Self; 2] = [Self::Down, Self::Gone];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Good => "good",
             Self::Flaky => "flaky",
             Self::Down => "down",
+            Self::Gone => "gone",
         }
     }
 
     fn answer(self, attempt: usize) -> StatusCode {
         match self {
             Self::Flaky if attempt <= 2 => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Good | Self::Flaky | Self::Down => StatusCode::OK,
+            Self::Good | Self::Flaky | Self::Down | Self::Gone => StatusCode::OK,
         }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Ledger {
     /// Requests that reached nobody.
     unreached: usize,
     arrivals: Vec<Arrival>,
+    /// What was read instead, in its order.
+    read: Vec<(Who, String)>,
 }
 
 impl Ledger {
@@ -36,9 +38,19 @@ impl Ledger {
         self.unreached += 1;
     }
 
+    /// A message of a receiver's queue was read.
+    pub(super) fn read(&mut self, who: Who, message: &str) {
+        self.read.push((who, message.to_owned()));
+    }
+
     /// Deliveries to a receiver that it took.
     pub(super) fn taken_by(&self, who: Who) -> usize {
         self.taken().filter(|arrival| arrival.to == who).count()
+    }
+
+    /// Messages that were read instead of arriving.
+    pub(super) fn read_count(&self) -> usize {
+        self.read.len()
     }
 
     fn taken(&self) -> impl Iterator<Item = &Arrival> {
@@ -50,6 +62,11 @@ impl Ledger {
         let mut repeated = 0;
         for arrival in self.taken() {
             if !arrived.insert((arrival.to, arrival.message.clone())) {
+                repeated += 1;
+            }
+        }
+        for read in &self.read {
+            if !arrived.insert(read.clone()) {
                 repeated += 1;
             }
         }
@@ -65,6 +82,7 @@ impl Ledger {
             messages: self.sent.len(),
             deliveries: self.owed.len(),
             retries: attempts.saturating_sub(self.owed.len()),
+            read: self.read_count(),
             lost: self.owed.difference(&arrived).count(),
             repeated,
             unsigned: self.arrivals.iter().filter(|arrival| !arrival.is_signed).count(),
@@ -79,6 +97,8 @@ pub(super) struct Report {
     messages: usize,
     deliveries: usize,
     retries: usize,
+    /// Deliveries that no push brought, and a reader has.
+    read: usize,
     lost: usize,
     repeated: usize,
     unsigned: usize,
@@ -87,7 +107,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Whether everything arrived, once, with a valid signature.
+    /// Whether everything arrived or was read, once, and what arrived had a valid signature.
     pub(super) fn is_complete(&self) -> bool {
         self.lost == 0 && self.repeated == 0 && self.unsigned == 0
     }
@@ -95,11 +115,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { messages, deliveries, retries, lost, repeated, unsigned, p95 } = self;
+        let Self { messages, deliveries, retries, read, lost, repeated, unsigned, p95 } = self;
         write!(
             f,
-            "done   {messages} messages, {deliveries} deliveries, {retries} retries, {lost} lost, \
-             {repeated} repeated, {unsigned} badly signed     p95 end to end {:.1} ms",
+            "done   {messages} messages, {deliveries} deliveries, {retries} retries, {read} read by pull, \
+             {lost} lost, {repeated} repeated, {unsigned} badly signed     p95 end to end {:.1} ms",
             p95.as_secs_f64() * 1e3
         )
     }
@@ -127,6 +147,17 @@ mod tests {
         let report = ledger.report();
         assert!(report.is_complete());
         assert_eq!((report.messages, report.deliveries, report.retries), (1, 2, 1));
+    }
+
+    #[test]
+    fn what_is_read_instead_is_not_lost_and_counts_once() {
+        let mut ledger = Ledger::default();
+        ledger.send("msg_1", Instant::now(), &[Who::Down, Who::Gone]);
+        ledger.arrive(arrival(Who::Down, "msg_1", StatusCode::OK));
+        ledger.read(Who::Gone, "msg_1");
+        assert_eq!((ledger.report().read, ledger.report().is_complete()), (1, true));
+        ledger.read(Who::Down, "msg_1");
+        assert_eq!((ledger.report().repeated, ledger.report().is_complete()), (1, false));
     }
 
     #[test]

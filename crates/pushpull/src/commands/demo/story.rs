@@ -1,4 +1,6 @@
-//! The story: three messages to three receivers, two of which are in trouble, then a burst.
+//! The story: three messages to four receivers, three of which are in trouble, a burst, and a reader that catches up.
+
+mod reading;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -23,7 +25,7 @@ const STORY: [(&str, &str); 3] = [
     ("invoice.paid", r#"{"invoice":"in_1001","paid":4200,"method":"card"}"#),
     ("invoice.refunded", r#"{"invoice":"in_1001","refunded":1200}"#),
 ];
-/// Attempts that fail for each message to the receiver that is down: the first, and one for each wait.
+/// Attempts that fail for each message to a receiver that nobody reaches: the first, and one for each wait.
 const ATTEMPTS: usize = 3;
 /// Messages of the burst.
 const BURST: usize = 200;
@@ -31,7 +33,7 @@ const BURST: usize = 200;
 const CALLERS: usize = 8;
 /// Longest time for the whole story; on a quiet machine it takes three seconds.
 const STORY_MAX: Duration = Duration::from_mins(1);
-/// How often the attempts at the receiver that is down are asked for: nobody but the server sees them.
+/// How often the attempts at receivers that nobody reaches are asked for: nobody but the server sees them.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 /// Arrivals that wait to be told.
 const ARRIVALS_MAX: usize = 1_024;
@@ -49,15 +51,17 @@ pub(super) struct Story {
     endpoints: HashMap<Who, String>,
     /// The one that is down.
     down: Option<Receiver>,
+    /// The one that never listens; kept, so that nobody else gets its port.
+    gone: Option<Receiver>,
     receivers: JoinSet<std::io::Result<()>>,
     arrivals: mpsc::Receiver<Arrival>,
     ledger: Ledger,
-    /// Attempts at the receiver that is down, as the server lists them, by message.
-    told: HashMap<String, HashSet<String>>,
+    /// Attempts at the receivers that nobody reaches, as the server lists them, by message.
+    told: HashMap<(Who, String), HashSet<String>>,
 }
 
 impl Story {
-    /// Makes an application with three endpoints.
+    /// Makes an application with four endpoints.
     pub(super) async fn begin(url: &str, key: &str) -> Result<Self> {
         let address = url.trim_start_matches("http://").parse().context("read the server's address")?;
         let api = Api::new(address, Some(key.to_owned()));
@@ -72,6 +76,7 @@ impl Story {
             app,
             endpoints: HashMap::new(),
             down: None,
+            gone: None,
             receivers: JoinSet::new(),
             arrivals,
             ledger: Ledger::default(),
@@ -83,7 +88,7 @@ impl Story {
         }
         story.say(
             "ready",
-            "three endpoints: good; flaky, which fails twice; down, where nobody listens yet",
+            "four endpoints: good; flaky, which fails twice; down, where nobody listens yet; gone, where nobody ever will",
         )?;
         Ok(story)
     }
@@ -99,10 +104,10 @@ impl Story {
         let (_, secret) = self.api.call("GET", &self.path(&format!("/endpoint/{made}/secret")), None).await?;
         receiver.trust(secret["key"].as_str().context("read the endpoint's secret")?);
         self.endpoints.insert(who, made);
-        if who == Who::Down {
-            self.down = Some(receiver);
-        } else {
-            self.receivers.spawn(receiver.open());
+        match who {
+            Who::Good | Who::Flaky => drop(self.receivers.spawn(receiver.open())),
+            Who::Down => self.down = Some(receiver),
+            Who::Gone => self.gone = Some(receiver),
         }
         Ok(())
     }
@@ -119,7 +124,7 @@ impl Story {
             self.say("in", format!("{event_type:<18} {}  signed, stored in {stored}", short(&message)))?;
             self.catch_up()?;
         }
-        let failures = STORY.len() * ATTEMPTS;
+        let failures = STORY.len() * ATTEMPTS * Who::UNREACHED.len();
         self.until(|story| {
             story.ledger.taken_by(Who::Good) == STORY.len()
                 && story.ledger.taken_by(Who::Flaky) == STORY.len()
@@ -131,6 +136,7 @@ impl Story {
         self.until(|story| story.ledger.taken_by(Who::Down) == STORY.len()).await?;
 
         self.burst().await?;
+        self.catch_up_by_pull().await?;
         Ok(self.ledger.report())
     }
 
@@ -224,28 +230,31 @@ impl Story {
 
     /// Tells of attempts that reached nobody.
     async fn tell_failures(&mut self) -> Result<()> {
-        let path = self.path(&format!("/attempt/endpoint/{}?status=2&limit=250", self.endpoints[&Who::Down]));
-        let (status, list) = self.api.call("GET", &path, None).await?;
-        ensure!(status.is_success(), "list attempts: {status} {list}");
-        // Newest first as they are listed.
-        for attempt in list["data"].as_array().into_iter().flatten().rev() {
-            let text = |field: &str| attempt[field].as_str().unwrap_or_default().to_owned();
-            let told = self.told.entry(text("msgId")).or_default();
-            if told.insert(text("id")) {
-                let attempt = told.len();
-                self.ledger.fail_to_reach();
-                let class = text("errorClass").replace('_', " ");
-                self.say(
-                    "out",
-                    format!("-> {:<6} [---] {}  attempt {attempt}, {class}", "down", short(&text("msgId"))),
-                )?;
+        for who in Who::UNREACHED {
+            let path = self.path(&format!("/attempt/endpoint/{}?status=2&limit=250", self.endpoints[&who]));
+            let (status, list) = self.api.call("GET", &path, None).await?;
+            ensure!(status.is_success(), "list attempts: {status} {list}");
+            // Newest first as they are listed.
+            for attempt in list["data"].as_array().into_iter().flatten().rev() {
+                let text = |field: &str| attempt[field].as_str().unwrap_or_default().to_owned();
+                let told = self.told.entry((who, text("msgId"))).or_default();
+                if told.insert(text("id")) {
+                    let (attempt, class) = (told.len(), text("errorClass").replace('_', " "));
+                    self.ledger.fail_to_reach();
+                    let line = format!(
+                        "-> {:<6} [---] {}  attempt {attempt}, {class}",
+                        who.name(),
+                        short(&text("msgId"))
+                    );
+                    self.say("out", line)?;
+                }
             }
         }
         Ok(())
     }
 
     /// What to try now.
-    pub(super) fn next_steps(&self) -> [String; 3] {
+    pub(super) fn next_steps(&self) -> [String; 4] {
         let Self { url, key, app, .. } = self;
         let path = format!("{url}/api/v1/app/{app}");
         [
@@ -254,6 +263,7 @@ impl Story {
                  -d '{{\"eventType\":\"invoice.paid\",\"payload\":{{\"total\":42}}}}'"
             ),
             format!("curl {path}/attempt/endpoint/flaky -H 'Authorization: Bearer {key}'"),
+            format!("curl {path}/poller/gone -H 'Authorization: Bearer {key}'"),
             format!("curl {url}/metrics -H 'Authorization: Bearer {key}'"),
         ]
     }

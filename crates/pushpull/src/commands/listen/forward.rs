@@ -29,6 +29,11 @@ impl Outcome {
     pub(super) fn is_success(&self) -> bool {
         matches!(self.answer, Ok(200..=299))
     }
+
+    /// Whether it may be the signature that was refused.
+    pub(super) fn is_refusal(&self) -> bool {
+        matches!(self.answer, Ok(400 | 401 | 403))
+    }
 }
 
 impl fmt::Display for Outcome {

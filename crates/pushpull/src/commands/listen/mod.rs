@@ -13,6 +13,7 @@ mod target;
 use std::{num::NonZeroU64, process::ExitCode, time::Duration};
 
 use anyhow::Result;
+use bytes::Bytes;
 use clap::Args;
 use pushpull_domain::{ConsumerName, EventTypeName, Uid, retry::parse_wait};
 
@@ -22,7 +23,7 @@ use super::{
     serve::Stop,
 };
 use backoff::Backoff;
-use forward::Forwarder;
+use forward::{Forwarder, Outcome};
 use queue::Queue;
 use reader::{Item, Reader};
 use say::Say;
@@ -41,7 +42,7 @@ Examples:
 
 Without --endpoint it reads a pull endpoint of its own (listen-NAME), made on first use, whose queue goes on filling \
 between runs: remove it when it is not needed any more. With --endpoint it is a reader beside whoever else gets its \
-messages. A message is acknowledged once it was answered 2xx; until then it is tried again, and those behind it \
+messages. Two that run at once need a --consumer each. A message is acknowledged once it was answered 2xx; until then it is tried again, and those behind it \
 wait. Answers and messages are told on stdout, all else on stderr. Exit codes: 0 done, 1 failed, 2 usage, 7 no \
 server can be reached at the start.";
 
@@ -109,8 +110,9 @@ impl Listen {
                 () = stop.requested() => return Ok(ExitCode::SUCCESS),
             };
             let Some((queue, reader)) = begun else { return Ok(ExitCode::SUCCESS) };
-            let forwarder = Forwarder { client, target, signer: queue.signer };
+            let forwarder = Forwarder { client, target, signer: queue.signer()? };
             let session = Session {
+                queue,
                 reader,
                 forwarder,
                 say,
@@ -123,17 +125,18 @@ impl Listen {
 
     /// Finds the queue and its place, and says when the stream is up; `None`: that was all that was asked.
     async fn begin(&self, mut server: Server, say: &Say) -> Result<Option<(Queue, Reader)>> {
-        let queue = Queue::find(self, &mut server, say).await?;
+        let queue = Queue::find(self, &mut server).await?;
         if self.print_secret {
-            say.answer(&queue.secret)?;
+            say::print(&queue.secret)?;
             return Ok(None);
         }
+        queue.signer()?;
         let path = format!("{}/consumer/{}", queue.path, self.consumer);
         let mut reader = Reader::new(server, path);
         let default = if self.endpoint.is_some() { "latest" } else { "earliest" };
-        reader.find_place(self.from.as_deref().unwrap_or(default), self.from.is_some(), say).await?;
+        reader.find_place(self.from.as_deref().unwrap_or(default), self.from.is_some()).await?;
         reader.open(say).await?;
-        say.state("ready", format!("{}, as consumer {}, to {}", queue.called, self.consumer, say.target()));
+        say::state("ready", format!("{}, as consumer {}, to {}", queue.called, self.consumer, say.target()));
         Ok(Some((queue, reader)))
     }
 }
@@ -154,6 +157,7 @@ impl Stopping {
 
 /// A stream that is up.
 struct Session {
+    queue: Queue,
     reader: Reader,
     forwarder: Forwarder,
     say: Say,
@@ -199,15 +203,28 @@ impl Session {
         let said = tokio::time::timeout(LAST_WORD_MAX, self.reader.acknowledge(&self.say)).await;
         let Counts { forwarded, skipped } = self.counts;
         let skipped = if skipped > 0 { format!(", {skipped} skipped") } else { String::new() };
-        self.say.state("end", format!("{forwarded} forwarded{skipped}"));
+        say::state("end", format!("{forwarded} forwarded{skipped}"));
         if let Ok(acknowledged) = said {
             acknowledged?;
             return Ok(ExitCode::SUCCESS);
         }
-        self.say.state("end", "the last message could not be acknowledged: it comes again in the next run");
+        say::state("end", "the last message could not be acknowledged: it comes again in the next run");
         Ok(ExitCode::FAILURE)
     }
 
+    /// Posts a message once. What is in flight is waited for, unless it is asked to stop twice: then `None`.
+    async fn attempt(&self, item: &Item, body: &Bytes, stop: &mut Stopping) -> Result<Option<Outcome>> {
+        let mut sent = std::pin::pin!(self.forwarder.send(item, body));
+        loop {
+            let was_asked = stop.asked;
+            tokio::select! {
+                outcome = &mut sent => return outcome.map(Some),
+                () = stop.requested() => if was_asked { return Ok(None) },
+            }
+        }
+    }
+
+    /// Posts a message until it is answered 2xx, or passed over.
     async fn deliver(&mut self, item: &Item, stop: &mut Stopping) -> Result<Done> {
         self.say.message(item)?;
         let Some(body) = item.body() else {
@@ -216,29 +233,28 @@ impl Session {
         };
         let mut backoff = Backoff::for_target();
         for attempt in 1.. {
-            let mut sent = std::pin::pin!(self.forwarder.send(item, &body));
-            let outcome = loop {
-                let was_asked = stop.asked;
-                tokio::select! {
-                    outcome = &mut sent => break outcome?,
-                    // What is in flight is waited for, unless it is asked twice.
-                    () = stop.requested() => if was_asked { return Ok(Done::Stopped) },
-                }
-            };
+            let Some(outcome) = self.attempt(item, &body, stop).await? else { return Ok(Done::Stopped) };
             self.say.outcome(item, attempt, &outcome)?;
             if outcome.is_success() {
                 if attempt > 1 {
-                    self.say.state("resume", format!("{} took seq {}", self.say.target(), item.seq));
+                    say::state("resume", format!("{} took seq {}", self.say.target(), item.seq));
                 }
                 return Ok(Done::Forwarded);
+            }
+            if stop.asked {
+                return Ok(Done::Stopped);
+            }
+            if outcome.is_refusal() && self.queue.has_new_secret(self.reader.server()).await {
+                say::state("note", "the endpoint's secret was rotated: the new one signs from now on");
+                self.forwarder.signer = self.queue.signer()?;
+                continue;
             }
             if self.skip_failing {
                 self.say.skip(item, &outcome.to_string())?;
                 return Ok(Done::Skipped);
             }
             let wait = backoff.next();
-            self.say
-                .state("retry", format!("seq {}: {outcome}; again in {}", item.seq, backoff::shown(wait)));
+            say::state("retry", format!("seq {}: {outcome}; again in {}", item.seq, backoff::shown(wait)));
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = stop.requested() => return Ok(Done::Stopped),

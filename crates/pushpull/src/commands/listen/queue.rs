@@ -8,7 +8,7 @@ use pushpull_domain::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Listen, say::Say};
+use super::{Listen, say};
 use crate::{
     chance::SystemChance,
     commands::{
@@ -26,9 +26,10 @@ pub(super) struct Queue {
     pub(super) path: String,
     /// What people call it.
     pub(super) called: String,
-    pub(super) signer: Signer,
     /// What signatures are verified with.
     pub(super) secret: String,
+    /// Where that is told.
+    secret_path: String,
 }
 
 /// An endpoint, as far as it matters here.
@@ -47,7 +48,7 @@ struct Endpoint {
 
 impl Queue {
     /// Finds it, or makes it.
-    pub(super) async fn find(asked: &Listen, server: &mut Server, say: &Say) -> Result<Self> {
+    pub(super) async fn find(asked: &Listen, server: &mut Server) -> Result<Self> {
         let app = server.application(asked.app.as_ref()).await?;
         let at = format!("/app/{}/endpoint", app.id);
         let endpoint = match &asked.endpoint {
@@ -55,32 +56,43 @@ impl Queue {
                 let found = server.get(&format!("{at}/{name}")).await?;
                 found.with_context(|| format!("there is no endpoint {name} in {}", app.called()))?
             }
-            None => own(asked, &app, &at, server, say).await?,
+            None => own(asked, &app, &at, server).await?,
         };
         let called = format!("{}/{}", app.called(), endpoint.uid.as_ref().unwrap_or(&endpoint.id));
         if endpoint.disabled {
-            say.state("note", format!("{called} is disabled: it gets no messages until it is enabled"));
+            say::state("note", format!("{called} is disabled: it gets no messages until it is enabled"));
         }
-        let secret = secret(&at, &endpoint, server).await?;
-        let signer = match Secret::parse(&secret) {
-            Ok(secret) => Signer::new(&Secrets::new(secret)),
+        let secret_path = format!("{at}/{}/secret", endpoint.id);
+        let secret = secret(&secret_path, server).await?;
+        Ok(Self { path: format!("/app/{}/poller/{}", app.id, endpoint.id), called, secret, secret_path })
+    }
+
+    /// What signs as the endpoint does.
+    pub(super) fn signer(&self) -> Result<Signer> {
+        match Secret::parse(&self.secret) {
+            Ok(secret) => Ok(Signer::new(&Secrets::new(secret))),
             Err(_) => bail!(
-                "{called} signs with ed25519, whose private half never leaves the server: leave --endpoint out for an \
-                 endpoint of its own"
+                "{} signs with ed25519, whose private half never leaves the server: leave --endpoint out for an \
+                 endpoint of its own",
+                self.called
             ),
-        };
-        Ok(Self { path: format!("/app/{}/poller/{}", app.id, endpoint.id), called, signer, secret })
+        }
+    }
+
+    /// Whether the secret was rotated since it was looked at. Not known while the server cannot be reached.
+    pub(super) async fn has_new_secret(&mut self, server: &mut Server) -> bool {
+        match secret(&self.secret_path, server).await {
+            Ok(now) if now != self.secret => {
+                self.secret = now;
+                true
+            }
+            Ok(_) | Err(_) => false,
+        }
     }
 }
 
 /// The endpoint of its own, as it is or made now, with the filter that is asked for.
-async fn own(
-    asked: &Listen,
-    app: &Application,
-    at: &str,
-    server: &mut Server,
-    say: &Say,
-) -> Result<Endpoint> {
+async fn own(asked: &Listen, app: &Application, at: &str, server: &mut Server) -> Result<Endpoint> {
     let uid = Uid::new(&format!("{OWN}{}", asked.consumer)).map_err(|error| {
         Ending::usage(format!("--consumer: an endpoint's uid is made of it, and that {error}"))
     })?;
@@ -89,7 +101,7 @@ async fn own(
     let path = format!("{at}/{uid}");
     let Some(found) = server.get::<Endpoint>(&path).await? else {
         let made = make(&uid, wanted.as_deref(), at, server).await?;
-        say.state(
+        say::state(
             "made",
             format!(
                 "pull endpoint {uid} in {}, which gets what is sent from now on; when it is not needed any more: DELETE \
@@ -110,7 +122,7 @@ async fn own(
     if as_set(&found.event_types) != as_set(&wanted) {
         server.patch(&path, &json!({"eventTypes": wanted})).await?;
         let types = wanted.map_or_else(|| "all event types".to_owned(), |wanted| wanted.join(", "));
-        say.state("note", format!("{uid} gets {types} from now on"));
+        say::state("note", format!("{uid} gets {types} from now on"));
     }
     Ok(found)
 }
@@ -128,8 +140,8 @@ async fn make(uid: &Uid, event_types: Option<&[String]>, at: &str, server: &mut 
     server.post(at, body.to_string()).await
 }
 
-async fn secret(at: &str, endpoint: &Endpoint, server: &mut Server) -> Result<String> {
-    let answer: Option<Value> = server.get(&format!("{at}/{}/secret", endpoint.id)).await?;
+async fn secret(path: &str, server: &mut Server) -> Result<String> {
+    let answer: Option<Value> = server.get(path).await?;
     let key = answer.as_ref().and_then(|answer| answer["key"].as_str());
     key.map(str::to_owned).context("the server tells no secret of the endpoint")
 }

@@ -12,7 +12,7 @@ use url::form_urlencoded::Serializer;
 
 use super::{
     backoff::{self, Backoff},
-    say::Say,
+    say::{self, Say},
 };
 use crate::commands::{
     Ending,
@@ -103,14 +103,14 @@ impl Reader {
 
     /// Makes the consumer if it is new: it begins at this place. One that is there is left as it is, which is told to
     /// who asked for another place.
-    pub(super) async fn find_place(&mut self, place: &str, is_asked: bool, say: &Say) -> Result<()> {
+    pub(super) async fn find_place(&mut self, place: &str, is_asked: bool) -> Result<()> {
         let known: Option<Value> = self.server.get(&format!("{}/status", self.path)).await?;
         if known.is_none() {
             let body = json!({"from": place, "idle": IDLE});
             return self.server.put(&self.path, &body).await;
         }
         if is_asked {
-            say.state(
+            say::state(
                 "note",
                 "this consumer has a place already, so --from is not used; a new --consumer begins there",
             );
@@ -139,6 +139,11 @@ impl Reader {
         }
     }
 
+    /// Whom it reads from.
+    pub(super) fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
+
     /// A page was dealt with: the next call says so.
     pub(super) fn is_done_with(&mut self, page: Page) {
         self.is_acknowledged &= page.data.is_empty();
@@ -160,13 +165,13 @@ impl Reader {
             match self.read(wait).await? {
                 Read::Page(page) => {
                     if is_down {
-                        say.state("resume", "the server answers again");
+                        say::state("resume", "the server answers again");
                     }
                     self.see(&page, say)?;
                     return Ok(page);
                 }
                 Read::Lost => {
-                    say.state(
+                    say::state(
                         "note",
                         "the server does not know this place any more: it goes on from the one it keeps",
                     );
@@ -175,7 +180,7 @@ impl Reader {
                 Read::Trouble(what, retry_after) => {
                     is_down = true;
                     let wait = backoff.next().max(retry_after.unwrap_or_default());
-                    say.state("drop", format!("{what}; again in {}", backoff::shown(wait)));
+                    say::state("drop", format!("{what}; again in {}", backoff::shown(wait)));
                     tokio::time::sleep(wait).await;
                 }
             }

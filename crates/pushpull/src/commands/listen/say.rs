@@ -1,5 +1,4 @@
 //! What is told: messages and answers on stdout, as lines or objects; how the stream stands on stderr.
-#![expect(clippy::print_stderr, reason = "commands speak to people")]
 
 use std::{io::Write, time::Duration};
 
@@ -27,34 +26,22 @@ impl Say {
         &self.target
     }
 
-    /// Tells how the stream stands.
-    pub(super) fn state(&self, what: &str, line: impl AsRef<str>) {
-        eprintln!("{what:<7} {}", line.as_ref());
-    }
-
-    /// Tells what was asked for.
-    pub(super) fn answer(&self, line: &str) -> Result<()> {
-        let mut out = std::io::stdout();
-        writeln!(out, "{line}")?;
-        Ok(out.flush()?)
-    }
-
     /// A message has come.
     pub(super) fn message(&self, item: &Item) -> Result<()> {
         let Item { id, event_type, seq, position, .. } = item;
         if self.json {
-            return self.object(&json!({
+            return object(&json!({
                 "event": "message", "id": id, "eventType": event_type, "seq": seq, "position": position,
             }));
         }
-        self.answer(&format!("--> {event_type} {id} {seq}"))
+        print(&format!("--> {event_type} {id} {seq}"))
     }
 
     /// It was answered, or not.
     pub(super) fn outcome(&self, item: &Item, attempt: u32, outcome: &Outcome) -> Result<()> {
         let Outcome { answer, took } = outcome;
         if self.json {
-            return self.object(&json!({
+            return object(&json!({
                 "event": "answer",
                 "id": item.id,
                 "seq": item.seq,
@@ -66,14 +53,14 @@ impl Say {
             }));
         }
         let status = answer.as_ref().map_or_else(|_| "---".to_owned(), u16::to_string);
-        self.answer(&format!("<-- [{status}] {} {}", ms(*took), self.target))
+        print(&format!("<-- [{status}] {} {}", ms(*took), self.target))
     }
 
     /// It is passed over.
     pub(super) fn skip(&self, item: &Item, why: &str) -> Result<()> {
-        self.state("skip", format!("seq {}: {why}", item.seq));
+        state("skip", format!("seq {}: {why}", item.seq));
         if self.json {
-            self.object(&json!({"event": "skip", "id": item.id, "seq": item.seq, "reason": why}))?;
+            object(&json!({"event": "skip", "id": item.id, "seq": item.seq, "reason": why}))?;
         }
         Ok(())
     }
@@ -81,16 +68,28 @@ impl Say {
     /// Something was removed before it was read.
     pub(super) fn gap(&self, gap: Gap) -> Result<()> {
         let Gap { from, until } = gap;
-        self.state("gap", format!("seq {from} to {until} were removed by retention before they were read"));
+        state("gap", format!("seq {from} to {until} were removed by retention before they were read"));
         if self.json {
-            self.object(&json!({"event": "gap", "from": from, "until": until}))?;
+            object(&json!({"event": "gap", "from": from, "until": until}))?;
         }
         Ok(())
     }
+}
 
-    fn object(&self, object: &Value) -> Result<()> {
-        self.answer(&object.to_string())
-    }
+/// Tells how the stream stands. Whoever started this may have closed the pipe; it goes on all the same.
+pub(super) fn state(what: &str, line: impl AsRef<str>) {
+    let _ = writeln!(std::io::stderr(), "{what:<7} {}", line.as_ref());
+}
+
+/// Tells what was asked for, at once.
+pub(super) fn print(line: &str) -> Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{line}")?;
+    Ok(out.flush()?)
+}
+
+fn object(object: &Value) -> Result<()> {
+    print(&object.to_string())
 }
 
 /// A time in milliseconds, with a tenth where that is much of it.
