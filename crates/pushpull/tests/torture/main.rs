@@ -1,7 +1,7 @@
 //! The promises of the real binary, broken from outside: killed, starved, lied to, attacked.
 //!
 //! Each test prints its seed; `PUSHPULL_TORTURE_SEED` runs it again. `PUSHPULL_TORTURE_KILLS=1000` makes the
-//! kill loop a long one.
+//! kill loops long ones.
 #![expect(
     clippy::unwrap_used,
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
@@ -16,4 +16,5 @@ mod hostile;
 mod input;
 mod kill;
 mod modes;
+mod readers;
 mod support;
