@@ -10,6 +10,7 @@ pub mod endpoint_send;
 pub mod event_type;
 pub mod health;
 pub mod message;
+pub mod poller_token;
 
 use crate::{
     auth::Need,
@@ -174,6 +175,12 @@ fn authentication() -> Vec<Route> {
             .body::<auth::AppPortalAccessIn>().gives::<auth::AppPortalAccessOut>(200),
         post("/auth/dashboard-access/{app_id}", "v1.authentication.dashboard-access", auth::dashboard_access).deprecated()
             .says("The older path of app-portal-access").takes(Need::Admin).gives::<auth::AppPortalAccessOut>(200),
+        get("/auth/app/{app_id}/poller/{endpoint_id}/token", "v1.authentication.get-poller-token", poller_token::get)
+            .says("Shows the token that reads an endpoint's queue, made on first asking").takes(Need::Configure)
+            .gives::<poller_token::ApiTokenOut>(200),
+        post("/auth/app/{app_id}/poller/{endpoint_id}/token/rotate", "v1.authentication.rotate-poller-token", poller_token::rotate)
+            .says("Puts a new token in place; those before stay valid for a while").takes(Need::Configure)
+            .body::<poller_token::RotatePollerTokenIn>().gives::<poller_token::ApiTokenOut>(201),
         post("/auth/logout", "v1.authentication.logout", auth::logout).idempotent_by_itself()
             .says("Ends the portal's key that is shown").takes(Need::Catalog).gives_nothing(204),
     ]

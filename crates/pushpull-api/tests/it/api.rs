@@ -7,7 +7,7 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
-use pushpull_api::{Parts, router};
+use pushpull_api::{Origins, Parts, router};
 use pushpull_domain::{
     Environment, EnvironmentId, FixedClock, KeyId, SeededChance, Timestamp, chance,
     key::{ApiKey, KeyHash, Scope},
@@ -51,6 +51,7 @@ impl TestApi {
             signature_type: SignatureType::Hmac256,
             payload_max: PAYLOAD_MAX,
             jwt_secret: Some(JWT_SECRET.into()),
+            origins: Origins::parse("https://page.example").unwrap(),
             public_url: "https://pushpull.example".into(),
             version: "0.0.0",
         });

@@ -10,6 +10,7 @@ mod idempotency;
 mod lists;
 mod messages;
 mod openapi;
+mod poller_tokens;
 mod problems;
 mod routes;
 mod scopes;

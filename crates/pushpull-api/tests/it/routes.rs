@@ -196,6 +196,12 @@ async fn the_rest(api: &TestApi) -> Called {
     let mut story = Story::about(api);
     story.get("/health").await.is(204);
     story.get("/health/ping").await.is(204);
+    let token = "/auth/app/acme/poller/main/token";
+    story.get(token).await.is(200);
+    story.get(token).await.is(200);
+    let change = json!({ "expiry": 3600, "oldTokenExpiry": 60 });
+    story.post(&format!("{token}/rotate"), change).await.is(201);
+    story.get(token).await.is(200);
     let access = story.post("/auth/app-portal-access/acme", json!({ "expiry": 3600 })).await.is(200);
     story.post("/auth/dashboard-access/acme", json!({})).await.is(200);
     let (text, mut called) = story.end();

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::api::TestApi;
 
 /// What each route is meant to take, said once more: a new route without a line here fails.
-const EXPECTED: [(&str, &str); 43] = [
+const EXPECTED: [(&str, &str); 45] = [
     ("v1.application.list", "admin send read"),
     ("v1.application.create", "admin"),
     ("v1.application.get", "admin send read app"),
@@ -51,6 +51,8 @@ const EXPECTED: [(&str, &str); 43] = [
     ("v1.event-type.delete", "admin"),
     ("v1.authentication.app-portal-access", "admin"),
     ("v1.authentication.dashboard-access", "admin"),
+    ("v1.authentication.get-poller-token", "admin app"),
+    ("v1.authentication.rotate-poller-token", "admin app"),
     ("v1.authentication.logout", "admin send read app"),
     // Anybody: health_checks_take_no_key.
     ("v1.health.get", ""),
@@ -79,11 +81,14 @@ fn table() -> Vec<(String, Method, String)> {
 async fn every_route_takes_the_scopes_it_is_meant_to_take_and_no_other() {
     let api = TestApi::start().await;
     let app = api.store.app("acme").await;
+    let endpoint = api.store.endpoint(&app, "https://receiver.example/", |_| {}).await;
+    let poller = Scope::Poller { app: app.no, app_id: app.id, no: endpoint.no, id: endpoint.id };
     let keys = [
         ("admin", api.admin.clone()),
         ("send", api.with_scope(Scope::Send).await),
         ("read", api.with_scope(Scope::Read).await),
         ("app", api.with_scope(Scope::App { no: app.no, id: app.id }).await),
+        ("poller", api.with_scope(poller).await),
     ];
     let expected: BTreeMap<&str, &str> = EXPECTED.into_iter().collect();
     let table = table();
