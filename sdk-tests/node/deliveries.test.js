@@ -30,6 +30,8 @@ test("a webhook is signed by both families of headers", async () => {
   assert.match(headers["user-agent"], /^pushpull\//i);
   assert.ok(Math.abs(headers["webhook-timestamp"] - Date.now() / 1000) < 60);
   checkHook(secret, { headers, body });
+  // Where it stands: in the queue of its endpoint, and in the log of its application.
+  assert.deepEqual([headers["pushpull-seq"], headers["pushpull-position"]], ["1", "1"]);
   // What a verifier must refuse: another secret, another time, another id.
   checkRefused(newSecret(), body, headers);
   for (const changed of [{ timestamp: `${Number(headers["svix-timestamp"]) + 1}` }, { id: "msg_another" }]) {

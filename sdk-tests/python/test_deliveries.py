@@ -25,6 +25,8 @@ class Deliveries(Case):
         self.assertEqual(hook.id, message.id)
         for name in receiver.NAMES:
             self.assertEqual(hook.headers[f"svix-{name}"], hook.headers[f"webhook-{name}"])
+        # Where it stands: in the queue of its endpoint, and in the log of its application.
+        self.assertEqual((hook.headers["pushpull-seq"], hook.headers["pushpull-position"]), ("1", "1"))
         check_refused(new_secret(), hook.body, hook.headers)
         later = str(int(hook.headers["svix-timestamp"]) + 1)
         for name, value in [("timestamp", later), ("id", "msg_another")]:

@@ -105,6 +105,9 @@ pub enum Conflict {
     /// A user's own id is there once.
     #[error("there is another message with this eventId")]
     EventIdTaken,
+    /// Whoever reads the endpoint reads it again by itself.
+    #[error("the endpoint is not pushed, and the message is in its queue: read it again with a seek")]
+    NotPushed,
 }
 
 /// Why a thing cannot be done with something as it is.
@@ -227,6 +230,7 @@ impl Problem {
             Self::Conflict(Conflict::ChangedMeanwhile { .. }) => Code::ChangedMeanwhile,
             Self::Conflict(Conflict::TooManyEndpoints) => Code::TooManyEndpoints,
             Self::Conflict(Conflict::EventIdTaken) => Code::EventIdTaken,
+            Self::Conflict(Conflict::NotPushed) => Code::EndpointNotPushed,
             Self::Impossible(Impossible::EndpointDisabled) => Code::EndpointDisabled,
             Self::Impossible(Impossible::PayloadExpired) => Code::PayloadExpired,
             Self::Impossible(Impossible::NotAPortalKey) => Code::NotAPortalKey,

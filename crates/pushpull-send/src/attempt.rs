@@ -19,6 +19,10 @@ const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature
 const SVIX_ID: HeaderName = HeaderName::from_static("svix-id");
 const SVIX_TIMESTAMP: HeaderName = HeaderName::from_static("svix-timestamp");
 const SVIX_SIGNATURE: HeaderName = HeaderName::from_static("svix-signature");
+// Where it stands in the endpoint's queue, without gaps, and in the application's log: by these a receiver sees
+// what it missed, and reads it from there. In headers, since the body is the sender's to the byte.
+const SEQ: HeaderName = HeaderName::from_static("pushpull-seq");
+const POSITION: HeaderName = HeaderName::from_static("pushpull-position");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Makes one attempt. Bounded by the client's deadline for everything.
@@ -60,6 +64,8 @@ struct Signed {
     timestamp: HeaderValue,
     signature: HeaderValue,
     content_type: HeaderValue,
+    seq: HeaderValue,
+    position: HeaderValue,
 }
 
 impl Signed {
@@ -74,11 +80,13 @@ impl Signed {
                 Some(given) => HeaderValue::try_from(given).ok()?,
                 None => JSON,
             },
+            seq: HeaderValue::from(job.delivery.key.seq.0),
+            position: HeaderValue::from(job.message.key.position.0),
         })
     }
 
     fn headers(&self, ready: &Ready) -> http::HeaderMap {
-        let mut headers = http::HeaderMap::with_capacity(12 + ready.headers.len());
+        let mut headers = http::HeaderMap::with_capacity(14 + ready.headers.len());
         headers.extend(ready.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         headers.insert(header::CONTENT_TYPE, self.content_type.clone());
         for (name, value) in [
@@ -88,6 +96,8 @@ impl Signed {
             (SVIX_ID, &self.id),
             (SVIX_TIMESTAMP, &self.timestamp),
             (SVIX_SIGNATURE, &self.signature),
+            (SEQ, &self.seq),
+            (POSITION, &self.position),
         ] {
             headers.insert(name, value.clone());
         }

@@ -9,7 +9,7 @@ use pushpull_domain::{
 };
 use pushpull_store::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, Error,
-    MessageFilter, OwedEndpoint, Page, PageQuery, Recovery, RecoveryStep, Settlement, StoredAttempt,
+    MessageFilter, OwedEndpoint, Page, PageQuery, Recovery, RecoveryStep, Resent, Settlement, StoredAttempt,
     deliveries::AttemptWithMessage,
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -79,7 +79,7 @@ impl Deliveries for Sqlite {
         Box::pin(self.read_long(move |conn| delivery_counts(conn, endpoint, since, until)))
     }
 
-    fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<bool, Error>> {
+    fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<Resent, Error>> {
         Box::pin(self.write(move |tx| resend(tx, message, endpoint)))
     }
 
@@ -211,16 +211,19 @@ fn delivery_counts(
     Ok(counts)
 }
 
-fn resend(tx: &mut Tx<'_>, message: MessageKey, endpoint: EndpointNo) -> Result<bool, Fault> {
+fn resend(tx: &mut Tx<'_>, message: MessageKey, endpoint: EndpointNo) -> Result<Resent, Fault> {
     let key = codec::message_key(message);
-    let Some(found) = rows::message(tx.conn, key)? else { return Ok(false) };
-    let Some(pushed) = is_pushed(tx.conn, message.app, endpoint)? else { return Ok(false) };
+    let Some(found) = rows::message(tx.conn, key)? else { return Ok(Resent::Gone) };
+    let Some(pushed) = is_pushed(tx.conn, message.app, endpoint)? else { return Ok(Resent::Gone) };
     if found.payload == Payload::Expunged {
-        return Ok(false);
+        return Ok(Resent::Gone);
     }
     let due_at = pushed.then_some(tx.wall);
     let mut fanout = found.fanout;
     if let Some((_, seq)) = fanout.iter().find(|(no, _)| *no == endpoint) {
+        if !pushed {
+            return Ok(Resent::Queued);
+        }
         reopen(tx, codec::delivery_key(DeliveryKey { endpoint, seq: *seq }), due_at)?;
     } else {
         let seq = insert_delivery(tx, endpoint, message, due_at, Trigger::Manual)?;
@@ -229,7 +232,7 @@ fn resend(tx: &mut Tx<'_>, message: MessageKey, endpoint: EndpointNo) -> Result<
             .execute("UPDATE message SET fanout = ?2 WHERE key = ?1", params![key, codec::fanout(&fanout)])?;
     }
     tx.news.rescheduled.push(endpoint);
-    Ok(true)
+    Ok(Resent::Owed)
 }
 
 /// Whether the dispatcher brings things to an endpoint of this application; `None`: there is no such endpoint.

@@ -16,6 +16,7 @@ mod due;
 mod fault;
 #[cfg(feature = "faults")]
 pub mod faults;
+mod feed;
 mod job;
 mod list;
 mod messages;

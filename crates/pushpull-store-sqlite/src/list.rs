@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use pushpull_domain::{Message, Payload};
 use pushpull_store::{MessageFilter, Order, Page, PageQuery};
-use rusqlite::{Connection, Row};
+use rusqlite::{CachedStatement, Connection, Row};
 
 use crate::{
     fault::Fault,
@@ -13,10 +13,10 @@ use crate::{
 
 /// Most rows looked at for one page: some ten milliseconds. A filter that hardly anything passes comes back
 /// short and goes on with the next request, so that no request holds a reader for long.
-const LOOKED_MAX: usize = 10_000;
+pub(crate) const LOOKED_MAX: usize = 10_000;
 /// Bytes of payloads and answers from which on a page is full: a page of large ones must not be held in memory
 /// whole.
-const BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// All rows of a query.
 pub(crate) fn collect<T>(
@@ -123,7 +123,15 @@ impl<'a> Wanted<'a> {
 
     /// The message with this key, if it is kept and shown.
     pub(crate) fn message_at(&self, conn: &Connection, key: i64) -> Result<Option<Message>, Fault> {
-        let mut query = conn.prepare_cached(rows::MESSAGE_BY_KEY)?;
+        self.message_by(&mut conn.prepare_cached(rows::MESSAGE_BY_KEY)?, key)
+    }
+
+    /// The same, with the statement [`rows::MESSAGE_BY_KEY`], for who asks for many.
+    pub(crate) fn message_by(
+        &self,
+        query: &mut CachedStatement<'_>,
+        key: i64,
+    ) -> Result<Option<Message>, Fault> {
         let mut found = query.query([key])?;
         found.next()?.map_or(Ok(None), |row| self.message(row))
     }

@@ -82,11 +82,14 @@ pub(crate) fn message_row(row: &Row<'_>) -> Result<Message, Fault> {
 /// The columns that [`delivery_row`] reads, in its order.
 pub(crate) const DELIVERY: &str = "key, message, state, due_at, trigger, attempts";
 
+/// What [`DeliveryState::Delivered`] is written as.
+pub(crate) const DELIVERED: u8 = 1;
+
 /// What a state is written as.
 pub(crate) fn state_number(state: DeliveryState) -> u8 {
     match state {
         DeliveryState::Owed { .. } => 0,
-        DeliveryState::Delivered => 1,
+        DeliveryState::Delivered => DELIVERED,
         DeliveryState::Exhausted => 2,
         DeliveryState::Cancelled(CancelReason::Retention) => 3,
         DeliveryState::Cancelled(CancelReason::Expunged) => 4,
@@ -106,7 +109,7 @@ pub(crate) fn delivery_row(row: &Row<'_>) -> Result<Delivery, Fault> {
             due_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
             trigger: trigger(row.get(4)?),
         },
-        1 => DeliveryState::Delivered,
+        DELIVERED => DeliveryState::Delivered,
         2 => DeliveryState::Exhausted,
         3 => DeliveryState::Cancelled(CancelReason::Retention),
         4 => DeliveryState::Cancelled(CancelReason::Expunged),

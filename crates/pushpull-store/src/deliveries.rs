@@ -138,6 +138,17 @@ pub struct DeliveryCounts {
     pub cancelled: u64,
 }
 
+/// What became of a message that was to be sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resent {
+    /// It is owed; if the endpoint is not pushed, it has joined its queue.
+    Owed,
+    /// The endpoint is not pushed and has it in its queue already: whoever reads it goes back there.
+    Queued,
+    /// The message is gone, or its payload is erased, or there is no such endpoint.
+    Gone,
+}
+
 /// Sends again what an endpoint did not get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Recovery {
@@ -198,9 +209,8 @@ pub trait Deliveries: Send + Sync {
         since: Timestamp,
         until: Timestamp,
     ) -> BoxFuture<'_, Result<DeliveryCounts, Error>>;
-    /// Owes a message to an endpoint, now, by hand: again, or for the first time. `false`: the message is gone,
-    /// or its payload is erased.
-    fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<bool, Error>>;
+    /// Owes a message to an endpoint, now, by hand: again, or for the first time.
+    fn resend(&self, message: MessageKey, endpoint: EndpointNo) -> BoxFuture<'_, Result<Resent, Error>>;
 
     /// Starts a task that owes an endpoint again what it did not get.
     fn start_recovery(&self, recovery: Recovery) -> BoxFuture<'_, Result<(), Error>>;

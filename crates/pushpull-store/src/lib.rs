@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod conformance;
 pub mod deliveries;
 pub mod error;
+pub mod feed;
 pub mod messages;
 pub mod publish;
 pub mod upkeep;
@@ -16,14 +17,15 @@ pub mod upkeep;
 pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref};
 pub use deliveries::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint,
-    Recovery, RecoveryStep, Retention, Settlement, StoredAttempt, Trimmed,
+    Recovery, RecoveryStep, Resent, Retention, Settlement, StoredAttempt, Trimmed,
 };
 pub use error::{Error, WriteError};
+pub use feed::{Feed, QueueEnds, QueueItem, QueuePage, QueueQuery};
 pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};
 pub use publish::{Log, Published};
 pub use upkeep::{Backlog, Ledger, Size, Upkeep};
 
 /// A whole store. One `Arc<dyn Store>` is handed to everything above.
-pub trait Store: Catalog + MessageLog + Deliveries + Upkeep {}
+pub trait Store: Catalog + MessageLog + Deliveries + Feed + Upkeep {}
 
-impl<T: Catalog + MessageLog + Deliveries + Upkeep> Store for T {}
+impl<T: Catalog + MessageLog + Deliveries + Feed + Upkeep> Store for T {}

@@ -82,6 +82,12 @@ impl MessageFilter {
             && self.channel.as_ref().is_none_or(|c| message.channels.contains(c))
             && self.tag.as_ref().is_none_or(|t| message.tags.contains(t))
     }
+
+    /// Whether a message was made in the time that is shown.
+    pub fn is_of_its_time(&self, message: &Message) -> bool {
+        self.after.is_none_or(|after| message.created_at > after)
+            && self.before.is_none_or(|before| message.created_at < before)
+    }
 }
 
 /// Told of what was committed, from the store's own thread: must not block.

@@ -29,8 +29,8 @@ const FORBIDDEN: [&str; 13] = [
     "user-agent",
 ];
 
-/// Beginnings of names that are forbidden: what speaks to proxies, and what is signed.
-const FORBIDDEN_PREFIXES: [&str; 3] = ["proxy-", "svix-", "webhook-"];
+/// Beginnings of names that are forbidden: what speaks to proxies, what is signed, and what a receiver counts by.
+const FORBIDDEN_PREFIXES: [&str; 4] = ["proxy-", "pushpull-", "svix-", "webhook-"];
 
 /// Parts of names whose values are shown to nobody.
 const SENSITIVE: [&str; 13] = [
@@ -146,9 +146,8 @@ mod tests {
 
     #[test]
     fn headers_that_are_ours_are_refused() {
-        for name in
-            FORBIDDEN.into_iter().chain(["Host", "webhook-id", "Svix-Signature", "Proxy-Authorization"])
-        {
+        let begun = ["Host", "webhook-id", "Svix-Signature", "Proxy-Authorization", "Pushpull-Seq"];
+        for name in FORBIDDEN.into_iter().chain(begun) {
             check(name, "x", Err(InvalidHeader::Forbidden));
         }
     }

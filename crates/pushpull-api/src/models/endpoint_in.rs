@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{custom_headers, schema};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 
 /// Most channels of an endpoint, or of a message.
 pub const CHANNELS_MAX: usize = 10;
@@ -24,9 +24,9 @@ pub const EVENT_TYPES_MAX: usize = 1_000;
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointIn {
-    /// Where webhooks go.
-    #[schemars(extend("format" = "uri"), length(min = 1, max = 65_536))]
-    pub url: String,
+    /// Where webhooks go. Needed for `push`; for another mode, absent keeps the one that a replaced endpoint has.
+    #[schemars(extend("format" = "uri"), length(max = 65_536))]
+    pub url: Option<String>,
     /// For people.
     #[schemars(extend("default" = ""))]
     pub description: Option<String>,
@@ -58,7 +58,7 @@ pub struct EndpointIn {
     /// The signing secret; one is made if none is given. When an endpoint is replaced, it cannot be changed.
     #[schemars(with = "Option<schema::Secret>")]
     pub secret: Option<String>,
-    /// Who moves along its deliveries. Only `push` for now.
+    /// Who moves along its deliveries; absent: `push`. When an endpoint is replaced: absent keeps the one it has.
     #[schemars(with = "Option<schema::Mode>")]
     pub mode: Option<Mode>,
     /// Its own waits between attempts, in seconds; `null`: the event type's, else the server's.
@@ -73,7 +73,7 @@ pub struct EndpointIn {
 /// What is asked of an endpoint, checked.
 pub(crate) struct EndpointSettings {
     uid: Option<Uid>,
-    url: String,
+    url: Option<String>,
     description: String,
     disabled: bool,
     filter: Filter,
@@ -81,7 +81,7 @@ pub(crate) struct EndpointSettings {
     metadata: Metadata,
     headers: Option<CustomHeaders>,
     secret: Option<Secret>,
-    mode: Mode,
+    mode: Option<Mode>,
     retry_schedule: Option<RetrySchedule>,
     fifo: bool,
 }
@@ -89,7 +89,9 @@ pub(crate) struct EndpointSettings {
 impl EndpointIn {
     /// Checks everything. `policy` says which URLs may be called.
     pub(crate) fn check(self, policy: &Policy) -> Result<EndpointSettings, Problem> {
-        check_url(&self.url, policy)?;
+        if let Some(url) = &self.url {
+            check_url(url, policy)?;
+        }
         check_version(self.version)?;
         let event_types = either(("eventTypes", self.event_types), ("filterTypes", self.filter_types))?;
         let rate_limit = either(("throttleRate", self.throttle_rate), ("rateLimit", self.rate_limit))?;
@@ -106,7 +108,7 @@ impl EndpointIn {
             metadata: self.metadata.unwrap_or_default(),
             headers: self.headers.map(|headers| check_headers(&headers)).transpose()?,
             secret: self.secret.map(|text| check_secret("secret", &text)).transpose()?,
-            mode: check_mode(self.mode.unwrap_or_default())?,
+            mode: self.mode,
             retry_schedule: self.retry_schedule,
             fifo: self.fifo.unwrap_or_default(),
         })
@@ -121,7 +123,7 @@ impl EndpointSettings {
         now: Timestamp,
         kind: SignatureType,
         source: &dyn Chance,
-    ) -> Endpoint {
+    ) -> Result<Endpoint, Problem> {
         let secret = self.secret.take().unwrap_or_else(|| Secret::generate(kind, source));
         let mut endpoint = Endpoint {
             no: EndpointNo(0),
@@ -144,21 +146,25 @@ impl EndpointSettings {
             updated_at: now,
         };
         self.write_to(&mut endpoint, now);
-        endpoint
+        check_has_url(endpoint.mode, &endpoint.url)?;
+        Ok(endpoint)
     }
 
-    /// Replaces what an endpoint was told before, but for what is not given: its secret and headers.
+    /// Replaces what an endpoint was told before, but for what is not given: its secret, headers and mode (a client
+    /// that knows of no modes must not switch one), and its URL where that is not needed.
     pub(crate) fn replace(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
         if self.secret.as_ref().is_some_and(|secret| *secret != endpoint.secrets.current) {
             return Err(invalid("secret", "the secret of an endpoint is changed with secret/rotate"));
         }
         self.write_to(endpoint, now);
-        Ok(())
+        check_has_url(endpoint.mode, self.url.as_deref().unwrap_or_default())
     }
 
     fn write_to(&self, endpoint: &mut Endpoint, now: Timestamp) {
         endpoint.uid.clone_from(&self.uid);
-        endpoint.url.clone_from(&self.url);
+        if let Some(url) = &self.url {
+            endpoint.url.clone_from(url);
+        }
         endpoint.description.clone_from(&self.description);
         set_disabled(endpoint, self.disabled, now);
         endpoint.filter.clone_from(&self.filter);
@@ -167,7 +173,7 @@ impl EndpointSettings {
         if let Some(headers) = &self.headers {
             endpoint.headers.clone_from(headers);
         }
-        endpoint.mode = self.mode;
+        endpoint.mode = self.mode.unwrap_or(endpoint.mode);
         endpoint.retry_schedule.clone_from(&self.retry_schedule);
         endpoint.fifo = self.fifo;
     }
@@ -202,7 +208,11 @@ pub(crate) fn either<T: PartialEq>(
     }
 }
 
+/// A URL that is given must be one that may be called, whoever moves along the deliveries; an empty one is none.
 pub(crate) fn check_url(url: &str, policy: &Policy) -> Result<(), Problem> {
+    if url.is_empty() {
+        return Ok(());
+    }
     Target::parse(url)
         .and_then(|target| policy.check_target_at_save(&target))
         .map_err(|error| invalid("url", error))
@@ -248,12 +258,17 @@ pub(crate) fn check_rate(rate: Option<u16>) -> Result<Option<u16>, Problem> {
     }
 }
 
-pub(crate) fn check_mode(mode: Mode) -> Result<Mode, Problem> {
-    match mode {
-        Mode::Push => Ok(mode),
-        Mode::Pull => Err(invalid("mode", "`pull` is not supported yet")),
-        Mode::Held => Err(invalid("mode", "`held` is not supported yet")),
+/// An endpoint that is pushed has a URL.
+pub(crate) fn check_has_url(mode: Mode, url: &str) -> Result<(), Problem> {
+    if mode == Mode::Push && url.is_empty() {
+        let message = "is needed unless `mode` is `pull` or `held`".to_owned();
+        return Err(Problem::Invalid {
+            place: vec!["body".into(), "url".into()],
+            message,
+            kind: Kind::Missing,
+        });
     }
+    Ok(())
 }
 
 /// The published API once had versions of endpoints; there is one.

@@ -20,7 +20,7 @@ pub struct EndpointOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Uid>")]
     pub uid: Option<Uid>,
-    /// Where webhooks go.
+    /// Where webhooks go; empty: it has no URL, and is not pushed.
     #[schemars(extend("format" = "uri"))]
     pub url: String,
     /// For people.

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::endpoint_in::{
-    self, CHANNELS_MAX, check_event_types, check_list, check_mode, check_rate, check_secret, check_uid,
+    self, CHANNELS_MAX, check_event_types, check_has_url, check_list, check_rate, check_secret, check_uid,
     check_url, check_version, set_disabled,
 };
 use super::schema;
@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EndpointPatch {
-    /// Where webhooks go.
+    /// Where webhooks go. Only `push` needs one.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "String", extend("format" = "uri"))]
     pub url: Option<String>,
@@ -59,7 +59,7 @@ pub struct EndpointPatch {
     #[serde(deserialize_with = "given")]
     #[schemars(with = "schema::Secret")]
     pub secret: Option<String>,
-    /// Who moves along its deliveries. Only `push` for now.
+    /// Who moves along its deliveries.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "schema::Mode")]
     pub mode: Option<Mode>,
@@ -115,7 +115,7 @@ impl EndpointPatch {
             }
         }
         if let Some(mode) = self.mode {
-            endpoint.mode = check_mode(mode)?;
+            endpoint.mode = mode;
         }
         if let Some(schedule) = self.retry_schedule.given() {
             endpoint.retry_schedule = schedule.cloned();
@@ -123,7 +123,7 @@ impl EndpointPatch {
         if let Some(fifo) = self.fifo {
             endpoint.fifo = fifo;
         }
-        Ok(())
+        check_has_url(endpoint.mode, &endpoint.url)
     }
 }
 

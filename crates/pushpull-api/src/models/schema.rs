@@ -51,7 +51,7 @@ text!(
 );
 text!(
     /// Who moves along an endpoint's deliveries.
-    Mode, "enum": ["push"]
+    Mode, "enum": ["push", "pull", "held"]
 );
 text!(
     /// Which way a list goes.

@@ -55,6 +55,8 @@ codes! {
     EventIdTaken = "event_id_taken",
     /// The idempotency key was used for another request.
     IdempotencyKeyReused = "idempotency_key_reused",
+    /// The endpoint is not pushed, and has the message in its queue.
+    EndpointNotPushed = "endpoint_not_pushed",
     /// The endpoint takes nothing.
     EndpointDisabled = "endpoint_disabled",
     /// The payload is not kept any more.

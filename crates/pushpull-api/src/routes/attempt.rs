@@ -13,7 +13,7 @@ use pushpull_domain::{
     Timestamp,
 };
 use pushpull_store::{
-    AttemptFilter, DeliveryStatus, DueDelivery, MessageFilter, Order, Page, PageQuery, StoredAttempt,
+    AttemptFilter, DeliveryStatus, DueDelivery, MessageFilter, Order, Page, PageQuery, Resent, StoredAttempt,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -29,7 +29,7 @@ use crate::{
     },
     paging,
     path::{self, AtEndpoint, OfMessage, param},
-    problem::{Impossible, Problem},
+    problem::{Conflict, Impossible, Problem},
     routes::{
         endpoint::cut,
         endpoint_send::{EmptyResponse, query_moment},
@@ -384,8 +384,9 @@ pub(crate) async fn resend(
     if !endpoint.is_enabled() {
         return Err(Problem::Impossible(Impossible::EndpointDisabled));
     }
-    if !api.store().resend(message.key, endpoint.no).await? {
-        return Err(Problem::Impossible(Impossible::PayloadExpired));
+    match api.store().resend(message.key, endpoint.no).await? {
+        Resent::Owed => Ok((StatusCode::ACCEPTED, Answer(EmptyResponse {})).into_response()),
+        Resent::Queued => Err(Problem::Conflict(Conflict::NotPushed)),
+        Resent::Gone => Err(Problem::Impossible(Impossible::PayloadExpired)),
     }
-    Ok((StatusCode::ACCEPTED, Answer(EmptyResponse {})).into_response())
 }

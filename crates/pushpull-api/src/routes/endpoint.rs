@@ -78,7 +78,7 @@ pub(crate) async fn create(
     Json(given): Json<EndpointIn>,
 ) -> Result<Response, Problem> {
     let settings = given.check(&api.policy)?;
-    let new = settings.create(app.app.no, api.now(), api.signature_type, &*api.chance);
+    let new = settings.create(app.app.no, api.now(), api.signature_type, &*api.chance)?;
     let made = api.store().create_endpoint(new).await.map_err(refused_new)?;
     Ok(shown(StatusCode::CREATED, &made))
 }
@@ -112,7 +112,7 @@ pub(crate) async fn upsert(
         }
         Err(missing) if uid.is_none() => Err(missing),
         Err(_) => {
-            let new = settings.or_uid(uid).create(app.app.no, api.now(), api.signature_type, &*api.chance);
+            let new = settings.or_uid(uid).create(app.app.no, api.now(), api.signature_type, &*api.chance)?;
             let made = api.store().create_endpoint(new).await.map_err(refused_new)?;
             Ok(shown(StatusCode::CREATED, &made))
         }

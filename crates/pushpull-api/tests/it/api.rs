@@ -183,6 +183,18 @@ impl Answer {
         self
     }
 
+    /// Refused for this field of the body.
+    #[track_caller]
+    pub(crate) fn is_fault(self, field: &str) {
+        let refused = self.is(422);
+        assert_eq!(
+            refused.json()["detail"][0]["loc"],
+            serde_json::json!(["body", field]),
+            "{}",
+            refused.text()
+        );
+    }
+
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))

@@ -9,6 +9,7 @@ mod changes;
 mod idempotency;
 mod lists;
 mod messages;
+mod modes;
 mod openapi;
 mod poller_tokens;
 mod problems;

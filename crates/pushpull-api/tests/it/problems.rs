@@ -97,6 +97,9 @@ async fn in_the_way(api: &TestApi, seen: &mut Seen) {
     api.admin.patch("/app/acme/endpoint/main", json!({ "disabled": true })).await.is(200);
     seen.note(Code::EndpointDisabled, api.admin.post(&resend, json!({})).await.is(400));
     api.admin.patch("/app/acme/endpoint/main", json!({ "disabled": false })).await.is(200);
+    api.admin.patch("/app/acme/endpoint/main", json!({ "mode": "held" })).await.is(200);
+    seen.note(Code::EndpointNotPushed, api.admin.post(&resend, json!({})).await.is(409));
+    api.admin.patch("/app/acme/endpoint/main", json!({ "mode": "push" })).await.is(200);
     api.admin.delete(&format!("/app/acme/msg/{id}/content")).await.is(204);
     seen.note(Code::PayloadExpired, api.admin.post(&resend, json!({})).await.is(400));
 }
@@ -150,7 +153,7 @@ async fn faults_of_a_body_are_told_by_their_place() {
         ("/app/acme/endpoint", json!({ "url": "ftp://receiver.example/" })),
         ("/app/acme/endpoint", json!({ "url": "http://receiver.example/" })),
         ("/app/acme/endpoint", json!({ "url": "https://10.0.0.1/" })),
-        ("/app/acme/endpoint", json!({ "url": "https://receiver.example/", "mode": "pull" })),
+        ("/app/acme/endpoint", json!({ "url": "", "mode": "push" })),
         ("/app/acme/endpoint", json!({ "url": "https://receiver.example/", "mode": 1 })),
         ("/app/acme/endpoint", json!({ "url": "https://receiver.example/", "version": 2 })),
         ("/app/acme/endpoint", json!({ "url": "https://receiver.example/", "eventTypes": [] })),

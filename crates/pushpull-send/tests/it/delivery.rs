@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use pushpull_domain::{DeliveryState, EndpointState, Mode, attempt::ErrorClass, endpoint::DisabledReason};
+use pushpull_domain::{
+    DeliveryState, EndpointState, Mode,
+    attempt::ErrorClass,
+    endpoint::{CustomHeader, CustomHeaders, DisabledReason},
+};
 use pushpull_testkit::{Receiver, Reply, TestStore, TokioClock};
 
 use crate::support::{World, classes};
@@ -28,6 +32,27 @@ async fn a_message_arrives_signed_with_its_exact_bytes() {
     let attempts = world.attempts(&message).await;
     assert_eq!(classes(&attempts), [None]);
     assert_eq!(&*attempts[0].url, receiver.url("/hook?x=1"));
+}
+
+#[tokio::test]
+async fn a_webhook_says_where_it_stands_in_the_queue_and_in_the_log() {
+    let world = World::start("10ms").await;
+    let receiver = Receiver::start(|request| Reply::status(if request.n < 1 { 503 } else { 204 })).await;
+    let app = world.store.app("app").await;
+    let before = world.publish(&app, "{}").await;
+    world
+        .store
+        .endpoint(&app, &receiver.url("/"), |endpoint| {
+            // Stored before the name was taken.
+            let forged = CustomHeader { value: "7".into(), sensitive: false };
+            endpoint.headers = CustomHeaders::from([("pushpull-seq".into(), forged)]);
+        })
+        .await;
+    let message = world.publish(&app, "{}").await;
+    assert_eq!((before.key.position.0, message.key.position.0), (1, 2));
+    for request in receiver.wait_for(2).await {
+        assert_eq!((request.header("pushpull-seq"), request.header("pushpull-position")), ("1", "2"));
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ use super::fixture::{
     Maker, START, URL, World, all, all_attempts, answer, check_pages, event_type, first_page, message,
     no_answer, owed_at,
 };
-use crate::{AttemptFilter, MessageFilter, Settlement, StoredAttempt, deliveries::AttemptWithMessage};
+use crate::{
+    AttemptFilter, MessageFilter, Resent, Settlement, StoredAttempt, deliveries::AttemptWithMessage,
+};
 
 async fn of_message(world: &World, message: &Message) -> Vec<StoredAttempt> {
     world.store.attempts_for(message.key, all_attempts(), first_page(250)).await.unwrap().items
@@ -91,7 +93,7 @@ pub async fn attempts_stay_when_a_message_is_sent_again(maker: &impl Maker) {
         assert_eq!(delivery.attempts, n % 3, "counted from when it was last asked for by hand");
         world.settle(delivery, answer(500), state).await;
         if n == 2 {
-            assert!(world.store.resend(sent.key, endpoint.no).await.unwrap());
+            assert_eq!(world.store.resend(sent.key, endpoint.no).await.unwrap(), Resent::Owed);
         }
     }
     let made: Vec<Timestamp> =

@@ -11,7 +11,9 @@ use super::fixture::{
     Maker, NINETY_DAYS, START, TOO_OLD, World, all, answer, check_pages, event_type, message, no_answer,
     owed_at,
 };
-use crate::{DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, MessageFilter, OwedEndpoint, Settlement};
+use crate::{
+    DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, MessageFilter, OwedEndpoint, Resent, Settlement,
+};
 
 async fn due(world: &World, endpoint: &Endpoint, order: DueOrder, skip: &[u64], limit: usize) -> Vec<u64> {
     let skip = skip.iter().map(|seq| Seq(*seq)).collect();
@@ -175,13 +177,16 @@ pub async fn a_message_is_sent_again_by_hand(maker: &impl Maker) {
     world.clock.advance(Duration::from_secs(7));
 
     for to in [&endpoint, &late, &held] {
-        assert!(world.store.resend(sent[0].key, to.no).await.unwrap());
+        assert_eq!(world.store.resend(sent[0].key, to.no).await.unwrap(), Resent::Owed);
     }
-    assert!(!world.store.resend(sent[0].key, foreign.no).await.unwrap(), "nothing crosses applications");
+    let again = world.store.resend(sent[0].key, held.no).await.unwrap();
+    assert_eq!(again, Resent::Queued, "whoever reads it goes back there");
+    let crossed = world.store.resend(sent[0].key, foreign.no).await.unwrap();
+    assert_eq!(crossed, Resent::Gone, "nothing crosses applications");
     let unknown = pushpull_domain::EndpointNo(foreign.no.0 + 1);
-    assert!(!world.store.resend(sent[0].key, unknown).await.unwrap());
+    assert_eq!(world.store.resend(sent[0].key, unknown).await.unwrap(), Resent::Gone);
     let gone = pushpull_domain::MessageKey { position: pushpull_domain::Position(9), ..sent[0].key };
-    assert!(!world.store.resend(gone, late.no).await.unwrap());
+    assert_eq!(world.store.resend(gone, late.no).await.unwrap(), Resent::Gone);
 
     let now = Some(world.clock_now());
     let manual = |due_at| DeliveryState::Owed { due_at, trigger: Trigger::Manual };

@@ -9,7 +9,7 @@ use pushpull_domain::{
 };
 
 use super::fixture::{Maker, NINETY_DAYS, START, World, event_type, message};
-use crate::{DueOrder, WriteError};
+use crate::{DueOrder, Resent, WriteError};
 
 /// All that is said of an endpoint comes back as it was given, secrets and headers too.
 pub async fn an_endpoint_reads_back_what_was_written(maker: &impl Maker) {
@@ -134,7 +134,7 @@ pub async fn deleted_endpoints_are_owed_nothing(maker: &impl Maker) {
         let due = DueOrder::ByTime { until: world.clock_now() };
         let due = world.store.due(endpoint.no, due, Vec::new(), 10).await.unwrap();
         assert_eq!(due.items.len(), 0);
-        assert!(!world.store.resend(sent[0].key, endpoint.no).await.unwrap());
+        assert_eq!(world.store.resend(sent[0].key, endpoint.no).await.unwrap(), Resent::Gone);
     }
     let owed: Vec<_> = world.store.owed_endpoints().await.unwrap().iter().map(|o| o.endpoint).collect();
     assert_eq!(owed, [endpoints[3].no]);

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::fixture::{
     Maker, NINETY_DAYS, START, TOO_OLD, World, all, check_pages, event_type, first_page, message, owed_at,
 };
-use crate::{Append, Appended, CommitListener, MessageFilter, Order, PageQuery, Store, Target};
+use crate::{Append, Appended, CommitListener, MessageFilter, Order, PageQuery, Resent, Store, Target};
 
 /// All that a message says comes back as it was given, byte for byte, by whichever name it is asked for.
 pub async fn a_message_reads_back_what_was_written(maker: &impl Maker) {
@@ -353,7 +353,8 @@ pub async fn an_expunged_message_is_owed_to_nobody(maker: &impl Maker) {
         world.owes(2).await;
     }
     for endpoint in [&push, &pull] {
-        assert!(!world.store.resend(sent[0].key, endpoint.no).await.unwrap(), "there is nothing to send");
+        let resent = world.store.resend(sent[0].key, endpoint.no).await.unwrap();
+        assert_eq!(resent, Resent::Gone, "there is nothing to send");
     }
     world.store.expunge_message(MessageKey { app: app.no, position: Position(9) }).await.unwrap();
     world.owes(2).await;

@@ -10,6 +10,7 @@ pub mod attempts;
 pub mod catalog;
 pub mod deliveries;
 pub mod endpoints;
+pub mod feed;
 pub mod fixture;
 pub mod idempotency;
 pub mod keys;
@@ -95,6 +96,14 @@ macro_rules! conformance {
             attempts_for_a_message_are_listed_in_pages,
             the_answer_of_an_attempt_is_erased,
             outcomes_are_written_in_the_order_given,
+        );
+        $crate::conformance!(@ $maker, feed:
+            a_queue_is_read_in_its_order,
+            a_reader_leaves_out_what_a_push_brought,
+            a_page_of_a_queue_says_how_far_it_got,
+            a_queue_begins_where_retention_got_to,
+            a_moment_has_a_place_in_a_queue,
+            a_reader_at_the_head_misses_nothing,
         );
         $crate::conformance!(@ $maker, recovery:
             a_recovery_reopens_what_failed,

@@ -29,6 +29,8 @@ async fn a_webhook_is_signed_by_both_families_of_headers() {
     for name in ["id", "timestamp", "signature"] {
         assert_eq!(hook.header(&format!("svix-{name}")), hook.header(&format!("webhook-{name}")));
     }
+    // Where it stands: in the queue of its endpoint, and in the log of its application.
+    assert_eq!((hook.header("pushpull-seq"), hook.header("pushpull-position")), ("1", "1"));
     assert!(is_refused(&new_secret(), &hook), "another secret");
     let later = (hook.header("svix-timestamp").parse::<i64>().unwrap() + 1).to_string();
     for (names, value) in
