@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use axum::{Json, Router, routing::get};
 use pushpull_domain::{Chance, Clock, signature::SignatureType};
+use pushpull_feed::Feed;
 use pushpull_net::Policy;
 use pushpull_store::Log;
 
@@ -34,6 +35,8 @@ const EDIT_TRIES: usize = 10;
 pub struct Parts {
     /// The log and the store behind it.
     pub log: Arc<Log>,
+    /// What reads its queues.
+    pub feed: Arc<Feed>,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
     /// Where random bytes come from.

@@ -62,7 +62,11 @@ impl FromRequestParts<Api> for EndpointRef {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Problem> {
-        let text = param(parts, "endpoint_id").await.ok_or(NO_ENDPOINT)?;
+        // The published API calls it a sink where its queue is read.
+        let text = match param(parts, "endpoint_id").await {
+            Some(text) => text,
+            None => param(parts, "sink_id").await.ok_or(NO_ENDPOINT)?,
+        };
         reference(&text).map(Self).ok_or(NO_ENDPOINT)
     }
 }

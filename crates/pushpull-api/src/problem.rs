@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderValue, StatusCode, header};
+use pushpull_domain::{IteratorError, Seq};
 use pushpull_store::{Error as StoreError, WriteError};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -68,6 +69,9 @@ pub enum Problem {
     /// The thing is not in a state in which this can be done.
     #[error(transparent)]
     Impossible(Impossible),
+    /// A reader cannot go on from where it says it is.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
     /// The body, or the payload in it, is too large.
     #[error("larger than {max} bytes")]
     TooLarge {
@@ -122,6 +126,32 @@ pub enum Impossible {
     /// Other keys are ended by whoever runs the server.
     #[error("only a key that app-portal-access gave can be ended so; use `pushpull key revoke`")]
     NotAPortalKey,
+}
+
+/// Why a reader cannot go on from its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// Made up, cut, or of another endpoint.
+    #[error("what is given as iterator is not one of this endpoint")]
+    Invalid,
+    /// The store is a restored backup.
+    #[error("the iterator is from before the store was restored from a backup: begin anew with `from`")]
+    OtherHistory,
+    /// Retention removed what comes next.
+    #[error("what comes next is not kept any more; the earliest that is kept has seq {}: go on with `from=earliest`", .earliest.0)]
+    Overtaken {
+        /// What is kept begins here.
+        earliest: Seq,
+    },
+}
+
+impl From<IteratorError> for Unreadable {
+    fn from(error: IteratorError) -> Self {
+        match error {
+            IteratorError::Invalid => Self::Invalid,
+            IteratorError::OtherHistory => Self::OtherHistory,
+        }
+    }
 }
 
 /// Which kind of fault a field has.
@@ -202,13 +232,17 @@ impl Problem {
     /// The answer's status.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::MalformedJson { .. } | Self::Impossible(_) | Self::Cut => StatusCode::BAD_REQUEST,
+            Self::MalformedJson { .. }
+            | Self::Impossible(_)
+            | Self::Cut
+            | Self::Unreadable(Unreadable::Invalid) => StatusCode::BAD_REQUEST,
             Self::Invalid { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Unauthenticated(_) => StatusCode::UNAUTHORIZED,
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Unreadable(Unreadable::OtherHistory | Unreadable::Overtaken { .. }) => StatusCode::GONE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Store(StoreError::Inconsistent { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
@@ -234,6 +268,10 @@ impl Problem {
             Self::Impossible(Impossible::EndpointDisabled) => Code::EndpointDisabled,
             Self::Impossible(Impossible::PayloadExpired) => Code::PayloadExpired,
             Self::Impossible(Impossible::NotAPortalKey) => Code::NotAPortalKey,
+            Self::Unreadable(Unreadable::Invalid) => Code::InvalidIterator,
+            Self::Unreadable(Unreadable::OtherHistory | Unreadable::Overtaken { .. }) => {
+                Code::IteratorExpired
+            }
             Self::TooLarge { .. } => Code::PayloadTooLarge,
             Self::Cut => Code::BodyCut,
             Self::Store(StoreError::Full(_)) => Code::StoreFull,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use pushpull_domain::{Chance, Clock, Timestamp, signature::SignatureType};
+use pushpull_feed::Feed;
 use pushpull_net::Policy;
 use pushpull_store::{Log, Store};
 
@@ -14,6 +15,7 @@ pub(crate) struct Api(Arc<Inner>);
 
 pub(crate) struct Inner {
     pub(crate) log: Arc<Log>,
+    pub(crate) feed: Arc<Feed>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) policy: Policy,
@@ -38,6 +40,7 @@ impl Api {
         let keyring = Keyring::new(parts.jwt_secret.as_deref());
         Self(Arc::new(Inner {
             log: parts.log,
+            feed: parts.feed,
             clock: parts.clock,
             chance: parts.chance,
             policy: parts.policy,

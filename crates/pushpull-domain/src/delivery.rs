@@ -3,7 +3,7 @@
 use crate::{EndpointNo, MessageKey, Timestamp, attempt::Trigger};
 
 /// Where a delivery stands in its endpoint's queue: from 1, without gaps, in commit order; under 2^40.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
 
 /// Where a delivery is: its endpoint and its place in that endpoint's queue.

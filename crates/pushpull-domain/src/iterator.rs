@@ -23,10 +23,10 @@ const PURPOSE: &str = "iterator";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IteratorError {
     /// Made up, cut, changed, or of another endpoint.
-    #[error("is not an iterator of this endpoint")]
+    #[error("not an iterator of this endpoint")]
     Invalid,
     /// Of a history that ended: the store is a restored backup, and what was read may not be what it holds now.
-    #[error("belongs to a history that ended when the store was restored")]
+    #[error("of a history that ended when the store was restored")]
     OtherHistory,
 }
 

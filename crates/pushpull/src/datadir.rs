@@ -10,8 +10,8 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pushpull_domain::{chance, key, seal::MasterKey};
-use pushpull_store::Error;
+use pushpull_domain::{Iterators, chance, key, seal::MasterKey};
+use pushpull_store::{Error, Upkeep as _};
 use pushpull_store_sqlite::{FILE_NAME, Options, Sqlite};
 
 use crate::{chance::SystemChance, clock::SystemClock, config::Place};
@@ -153,7 +153,25 @@ fn write_secret(path: &Path, secret: &str) -> Result<()> {
 
 /// Opens the store of a data directory, made if there is none. Blocks.
 pub(crate) fn open_store(place: &Place, on_fatal: impl Fn(&Error) + Send + Sync + 'static) -> Result<Sqlite> {
-    let mut keys = master_keys(place)?;
+    open_with_keys(place, master_keys(place)?, on_fatal)
+}
+
+/// The same, and what makes the iterators of its queues. Blocks.
+pub(crate) fn open_to_serve(
+    place: &Place,
+    on_fatal: impl Fn(&Error) + Send + Sync + 'static,
+) -> Result<(Sqlite, Iterators)> {
+    let keys = master_keys(place)?;
+    let store = open_with_keys(place, keys.clone(), on_fatal)?;
+    let iterators = Iterators::new(store.history(), &keys[0], &keys[1..]);
+    Ok((store, iterators))
+}
+
+fn open_with_keys(
+    place: &Place,
+    mut keys: Vec<MasterKey>,
+    on_fatal: impl Fn(&Error) + Send + Sync + 'static,
+) -> Result<Sqlite> {
     let master_key = keys.remove(0);
     let options = Options {
         dir: place.data.clone(),

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use http::HeaderValue;
 use pushpull_domain::{Chance, Clock, Environment};
+use pushpull_feed::Feed;
 use pushpull_net::Client;
 use pushpull_send::Dispatcher;
 use pushpull_store::{Error, Log, MessageLog as _, Store, Upkeep as _};
@@ -31,6 +32,7 @@ pub(crate) struct Server {
     url: String,
     admin_key: AdminKey,
     listening: Listening,
+    feed: Arc<Feed>,
     dispatcher: Arc<Dispatcher>,
     upkeep: Upkeep,
     store: Arc<Sqlite>,
@@ -48,8 +50,8 @@ impl Server {
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let front = Front::bind(config.listen, tls, &config.trusted_proxies)?;
         let place = config.place.clone();
-        let opened = tokio::task::spawn_blocking(move || datadir::open_store(&place, end_process)).await;
-        let store = opened.context("open the store")??;
+        let opened = tokio::task::spawn_blocking(move || datadir::open_to_serve(&place, end_process)).await;
+        let (store, iterators) = opened.context("open the store")??;
         let store = Arc::new(store);
         let log = Arc::new(Log::new(Arc::clone(&store) as Arc<dyn Store>));
         let environment = keys::first_environment(&**log.store()).await?;
@@ -59,11 +61,13 @@ impl Server {
         let url = front.url();
         let metrics = Arc::new(Metrics::new());
         store.listen(Arc::clone(&metrics) as _);
-        let router = router(config, &log, &url).merge(metrics_page(config, &log, &metrics, &environment));
+        let feed = Arc::new(Feed::new(Arc::clone(&log), iterators));
+        let router =
+            router(config, &log, &feed, &url).merge(metrics_page(config, &log, &metrics, &environment));
         let dispatcher = Arc::new(dispatcher(config, &log, metrics, delivery)?);
         let upkeep = Upkeep::start(Arc::clone(log.store()), Arc::clone(&dispatcher), config.retention);
         let listening = front.open(router);
-        Ok(Self { url, admin_key, listening, dispatcher, upkeep, store, _lock: lock })
+        Ok(Self { url, admin_key, listening, feed, dispatcher, upkeep, store, _lock: lock })
     }
 
     /// Where it answers.
@@ -78,6 +82,7 @@ impl Server {
 
     /// Takes no more calls, finishes what is in flight, at most this long, and closes the store.
     pub(crate) async fn stop(self, within: Duration) {
+        self.feed.close();
         // Side by side: what is accepted from now on is in the store, and is delivered after the next start.
         tokio::join!(self.listening.stop(within), self.dispatcher.stop(within));
         self.upkeep.stop().await;
@@ -95,10 +100,11 @@ fn end_process(error: &Error) {
     std::process::exit(1);
 }
 
-fn router(config: &Config, log: &Arc<Log>, url: &str) -> axum::Router {
+fn router(config: &Config, log: &Arc<Log>, feed: &Arc<Feed>, url: &str) -> axum::Router {
     let public_url = config.public_url.as_ref().map_or(url, |url| url.as_str());
     pushpull_api::router(pushpull_api::Parts {
         log: Arc::clone(log),
+        feed: Arc::clone(feed),
         clock: clock(),
         chance: chance(),
         policy: config.policy.clone(),

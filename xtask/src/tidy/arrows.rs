@@ -32,8 +32,13 @@ const ROWS: &[Row] = &[
         rule: "a quadrant knows the ports, no backend, no face and no other quadrant",
     },
     Row {
+        name: "pushpull-feed",
+        may: &["pushpull-domain", "pushpull-store"],
+        rule: "a quadrant knows the ports, no backend, no face and no other quadrant; reading calls nobody",
+    },
+    Row {
         name: "pushpull-api",
-        may: &["pushpull-domain", "pushpull-store", "pushpull-net", "pushpull-send"],
+        may: &["pushpull-domain", "pushpull-store", "pushpull-net", "pushpull-send", "pushpull-feed"],
         rule: "a face knows the ports and the quadrants, no backend and no other face",
     },
     Row {
@@ -44,6 +49,7 @@ const ROWS: &[Row] = &[
             "pushpull-store-sqlite",
             "pushpull-net",
             "pushpull-send",
+            "pushpull-feed",
             "pushpull-api",
         ],
         rule: "the binary wires everything that is shipped, and nothing that is not",

@@ -7,6 +7,7 @@ pub mod endpoint_message_out;
 pub mod endpoint_out;
 pub mod endpoint_patch;
 pub(crate) mod example;
+pub(crate) mod feed_item;
 pub(crate) mod json;
 pub mod message_in;
 pub mod message_out;

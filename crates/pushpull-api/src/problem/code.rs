@@ -61,6 +61,10 @@ codes! {
     EndpointDisabled = "endpoint_disabled",
     /// The payload is not kept any more.
     PayloadExpired = "payload_expired",
+    /// The iterator was made up, cut, or is of another endpoint.
+    InvalidIterator = "invalid_iterator",
+    /// What comes after the iterator is not kept any more.
+    IteratorExpired = "iterator_expired",
     /// No space is left.
     StoreFull = "store_full",
     /// Too much waits to be written.

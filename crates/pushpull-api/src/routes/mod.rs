@@ -10,6 +10,7 @@ pub mod endpoint_send;
 pub mod event_type;
 pub mod health;
 pub mod message;
+pub mod poller;
 pub mod poller_token;
 
 use crate::{
@@ -29,13 +30,23 @@ use crate::{
 
 const APP: &str = "/app/{app_id}";
 const ENDPOINT: &str = "/app/{app_id}/endpoint/{endpoint_id}";
+const SINK: &str = "/app/{app_id}/poller/{sink_id}";
 const MESSAGE: &str = "/app/{app_id}/msg/{msg_id}";
 
 /// The table. Paths are below `/api/v1`.
 pub(crate) fn all() -> impl Iterator<Item = Route> {
-    [applications(), endpoints(), messages(), attempts(), event_types(), authentication(), health_checks()]
-        .into_iter()
-        .flatten()
+    [
+        applications(),
+        endpoints(),
+        messages(),
+        attempts(),
+        feed(),
+        event_types(),
+        authentication(),
+        health_checks(),
+    ]
+    .into_iter()
+    .flatten()
 }
 
 fn at(base: &str, rest: &str) -> String {
@@ -141,6 +152,15 @@ fn attempts() -> Vec<Route> {
             .says("The older path of /attempt/msg/{msg_id}").takes(Need::Read).query::<attempt::ListQuery>().gives::<ListOut<AttemptOut>>(200),
         get(at(MESSAGE, "/endpoint/{endpoint_id}/attempt"), "v1.message-attempt.list-by-endpoint-deprecated", attempt::list_by_both).deprecated()
             .says("The attempts of a message at one endpoint").takes(Need::Read).query::<attempt::ListQuery>().gives::<ListOut<AttemptOut>>(200),
+    ]
+}
+
+#[rustfmt::skip]
+fn feed() -> Vec<Route> {
+    vec![
+        get(SINK, "v1.message.poller.poll", poller::poll)
+            .says("Reads an endpoint's queue: a page, or, by the `Accept` header, server-sent events or lines of JSON").takes(Need::Poll)
+            .query::<poller::PollQuery>().gives::<poller::PollOut>(200),
     ]
 }
 

@@ -9,10 +9,12 @@ use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
 use pushpull_api::{Origins, Parts, router};
 use pushpull_domain::{
-    Environment, EnvironmentId, FixedClock, KeyId, SeededChance, Timestamp, chance,
+    Environment, EnvironmentId, FixedClock, Iterators, KeyId, SeededChance, Timestamp, chance,
     key::{ApiKey, KeyHash, Scope},
+    seal::MasterKey,
     signature::SignatureType,
 };
+use pushpull_feed::Feed;
 use pushpull_net::Policy;
 use pushpull_store::Store;
 use pushpull_testkit::TestStore;
@@ -45,6 +47,10 @@ impl TestApi {
         let chance = Arc::new(SeededChance::new(1));
         let router = router(Parts {
             log: Arc::clone(&store.log),
+            feed: Arc::new(Feed::new(
+                Arc::clone(&store.log),
+                Iterators::new(7, &MasterKey::new([7; 32]), &[]),
+            )),
             clock: Arc::clone(&clock) as _,
             chance: Arc::clone(&chance) as _,
             policy: Policy::default(),

@@ -9,8 +9,8 @@ use std::{
 use axum::{body::Body, response::IntoResponse};
 use http::{Method, Request};
 use http_body_util::BodyExt;
-use pushpull_api::problem::{Code, Conflict, Problem};
-use pushpull_domain::{DeliveryState, attempt::Outcome, key::Scope};
+use pushpull_api::problem::{Code, Conflict, Problem, Unreadable};
+use pushpull_domain::{DeliveryState, Seq, attempt::Outcome, key::Scope};
 use pushpull_store::Error as StoreError;
 use serde_json::{Value, json};
 
@@ -70,6 +70,8 @@ async fn asked_wrongly(api: &TestApi, seen: &mut Seen) {
     let answer = api.admin.send(request.body(Body::from_stream(cut)).unwrap()).await.is(400);
     seen.note(Code::BodyCut, answer);
     seen.note(Code::NoSuchPath, api.admin.get("/apps").await.is(404));
+    let made_up = api.admin.get("/app/acme/poller/main?iterator=made-up").await.is(400);
+    seen.note(Code::InvalidIterator, made_up);
     seen.note(Code::MethodNotAllowed, api.admin.delete("/app").await.is(405));
 }
 
@@ -111,6 +113,7 @@ async fn ours(seen: &mut Seen) {
     for problem in [
         Problem::Conflict(Conflict::ChangedMeanwhile { what: "endpoint" }),
         Problem::Conflict(Conflict::TooManyEndpoints),
+        Problem::Unreadable(Unreadable::Overtaken { earliest: Seq(8_812) }),
         Problem::Store(StoreError::Full(source())),
         Problem::Store(StoreError::Busy),
         Problem::Store(StoreError::Unavailable(source())),

@@ -32,6 +32,7 @@ async fn every_route_answers() {
     called.extend(endpoints(&api).await);
     called.extend(messages(&api).await);
     called.extend(attempts(&api).await);
+    called.extend(feed(&api).await);
     called.extend(the_rest(&api).await);
 
     let document = pushpull_api::openapi::document("0.0.0");
@@ -156,6 +157,16 @@ async fn messages(api: &TestApi) -> Called {
     story.delete("/app/new/msg/first/content").await.is(204);
     story.get("/app/new/msg/first").await.is(200);
     told!("messages", story)
+}
+
+/// An endpoint's queue, read.
+async fn feed(api: &TestApi) -> Called {
+    let mut story = Story::about(api);
+    let page = story.get("/app/acme/poller/main?limit=2").await.is(200);
+    let iterator = page.str("iterator");
+    story.get(&format!("/app/acme/poller/main?iterator={iterator}&limit=1")).await.is(200);
+    story.get("/app/acme/poller/main?from=latest&event_type=note").await.is(200);
+    told!("feed", story)
 }
 
 async fn attempts(api: &TestApi) -> Called {

@@ -25,6 +25,7 @@ impl Whole {
     fn fill(&self, path: &str) -> String {
         path.replace("{app_id}", &self.app)
             .replace("{endpoint_id}", &self.endpoint)
+            .replace("{sink_id}", &self.endpoint)
             .replace("{msg_id}", &self.message)
             .replace("{attempt_id}", &self.attempt)
     }
@@ -32,7 +33,7 @@ impl Whole {
     fn id_mut(&mut self, kind: &str) -> &mut String {
         match kind {
             "app_id" => &mut self.app,
-            "endpoint_id" => &mut self.endpoint,
+            "endpoint_id" | "sink_id" => &mut self.endpoint,
             "msg_id" => &mut self.message,
             "attempt_id" => &mut self.attempt,
             other => panic!("no such kind of id: {other}"),
@@ -134,7 +135,7 @@ async fn what_is_foreign_unknown_malformed_or_deleted_is_answered_alike() {
             if kind != "app_id" {
                 strange.push(foreign_app.clone().id_mut(kind).clone());
             }
-            if kind == "endpoint_id" {
+            if matches!(&**kind, "endpoint_id" | "sink_id") {
                 strange.push(gone.clone());
             }
             if !(upsert && *kind == kinds[kinds.len() - 1]) {
@@ -169,7 +170,7 @@ async fn what_is_foreign_unknown_malformed_or_deleted_is_answered_alike() {
 fn unknown(kind: &str) -> &'static str {
     match kind {
         "app_id" => "app_3MY3EG5wZ4byj8jyEmXX1HZDMl9",
-        "endpoint_id" => "ep_3MY3EG6NmYZmX36eQz78iVnTOLJ",
+        "endpoint_id" | "sink_id" => "ep_3MY3EG6NmYZmX36eQz78iVnTOLJ",
         "msg_id" => "msg_3MY3EG5ubIbYucE8s64HJMjXzBR",
         _ => "atmpt_3MY3qaSlUY4Drak2ZUt8YktukFt",
     }

@@ -1,0 +1,101 @@
+//! The log, read: an endpoint's queue in pages and as it grows, at the reader's own pace.
+//!
+//! What is pushed can be pulled, from the same place: a reader goes along an endpoint's deliveries in the order of
+//! their seqs and writes none of them. Absent on purpose: any driver, any web framework, and delivery by push.
+
+mod news;
+mod reader;
+
+use std::sync::Arc;
+
+use pushpull_domain::{AppNo, EndpointNo, Iterators, Seq, Timestamp};
+use pushpull_store::{Error, Log, MessageFilter, QueueEnds};
+
+use crate::news::News;
+
+pub use reader::{Page, Patience, ReadError};
+
+/// Reads queues, and knows who waits for what joins them.
+pub struct Feed {
+    log: Arc<Log>,
+    iterators: Iterators,
+    news: Arc<News>,
+}
+
+/// What a reader reads.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// Whose endpoint it is.
+    pub app: AppNo,
+    /// The endpoint's queue.
+    pub endpoint: EndpointNo,
+    /// Only these messages of it.
+    pub filter: MessageFilter,
+    /// Not what a push had answered 2xx.
+    pub undelivered: bool,
+    /// What comes before this seq; `None`: all there is and will be.
+    pub until: Option<Seq>,
+}
+
+/// A place in a queue, as a reader may name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before the first delivery that is kept.
+    Earliest,
+    /// After the newest.
+    Latest,
+    /// Before this seq.
+    At(Seq),
+    /// Before the first delivery of a message made then or later.
+    Since(Timestamp),
+}
+
+impl Feed {
+    /// Reads the queues of this log.
+    pub fn new(log: Arc<Log>, iterators: Iterators) -> Self {
+        let news = Arc::new(News::default());
+        log.store().listen(Arc::clone(&news) as _);
+        Self { log, iterators, news }
+    }
+
+    /// The iterators of its queues.
+    pub fn iterators(&self) -> &Iterators {
+        &self.iterators
+    }
+
+    /// The log behind it.
+    pub fn log(&self) -> &Arc<Log> {
+        &self.log
+    }
+
+    /// The seq after which a place lies.
+    pub async fn find(&self, endpoint: EndpointNo, place: Place) -> Result<Seq, Error> {
+        let store = self.log.store();
+        match place {
+            Place::Earliest => Ok(self.ends(endpoint).await?.trimmed),
+            Place::Latest => Ok(self.ends(endpoint).await?.last),
+            Place::At(seq) => Ok(Seq(seq.0.saturating_sub(1))),
+            Place::Since(at) => store.queue_at(endpoint, at).await,
+        }
+    }
+
+    /// Where a queue begins and ends.
+    pub async fn ends(&self, endpoint: EndpointNo) -> Result<QueueEnds, Error> {
+        self.log.store().queue_ends(endpoint).await
+    }
+
+    /// Readers that wait now.
+    pub fn waiting(&self) -> usize {
+        self.news.waiting()
+    }
+
+    /// Whether nobody is to wait any more.
+    pub fn is_closed(&self) -> bool {
+        self.news.is_closed()
+    }
+
+    /// Nobody waits any more: who waits is answered with what there is.
+    pub fn close(&self) {
+        self.news.close();
+    }
+}
