@@ -160,6 +160,17 @@ impl EndpointSettings {
         check_has_url(endpoint.mode, self.url.as_deref().unwrap_or_default())
     }
 
+    /// Replaces what a destination was told before. What only an endpoint can be told stays.
+    pub(crate) fn replace_destination(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
+        let kept = endpoint.clone();
+        self.replace(endpoint, now)?;
+        endpoint.description = kept.description;
+        endpoint.rate_limit = kept.rate_limit;
+        endpoint.retry_schedule = kept.retry_schedule;
+        endpoint.mode = kept.mode;
+        Ok(())
+    }
+
     fn write_to(&self, endpoint: &mut Endpoint, now: Timestamp) {
         endpoint.uid.clone_from(&self.uid);
         if let Some(url) = &self.url {

@@ -3,6 +3,7 @@
 pub mod app;
 pub mod attempt;
 pub mod auth;
+pub mod destination;
 pub mod endpoint;
 pub mod endpoint_headers;
 pub mod endpoint_secret;
@@ -17,6 +18,8 @@ use crate::{
     auth::Need,
     models::{
         attempt_out::AttemptOut,
+        destination_in::{DestinationIn, DestinationPatch},
+        destination_out::DestinationOut,
         endpoint_in::EndpointIn,
         endpoint_message_out::EndpointMessageOut,
         endpoint_out::{EndpointOut, MessageEndpointOut},
@@ -30,6 +33,7 @@ use crate::{
 
 const APP: &str = "/app/{app_id}";
 const ENDPOINT: &str = "/app/{app_id}/endpoint/{endpoint_id}";
+const DESTINATION: &str = "/app/{app_id}/destination/{destination_id}";
 const SINK: &str = "/app/{app_id}/poller/{sink_id}";
 const MESSAGE: &str = "/app/{app_id}/msg/{msg_id}";
 
@@ -38,6 +42,7 @@ pub(crate) fn all() -> impl Iterator<Item = Route> {
     [
         applications(),
         endpoints(),
+        destinations(),
         messages(),
         attempts(),
         feed(),
@@ -109,6 +114,30 @@ fn endpoints() -> Vec<Route> {
         post(at(ENDPOINT, "/recover"), "v1.endpoint.recover", endpoint_send::recover)
             .says("Sends again what failed since a moment").takes(Need::Configure)
             .body::<endpoint_send::RecoverIn>().gives::<endpoint_send::RecoverOut>(202),
+    ]
+}
+
+#[rustfmt::skip]
+fn destinations() -> Vec<Route> {
+    vec![
+        get(at(APP, "/destination"), "v1.destination.list", destination::list)
+            .says("Lists endpoints that are read, or pushed in order").takes(Need::Read)
+            .query::<endpoint::ListQuery>().gives::<ListOut<DestinationOut>>(200),
+        post(at(APP, "/destination"), "v1.destination.create", destination::create)
+            .says("Makes an endpoint that is read, or pushed in order").takes(Need::Configure)
+            .body::<DestinationIn>().gives::<DestinationOut>(201),
+        get(DESTINATION, "v1.destination.get", destination::get)
+            .says("Shows a destination").takes(Need::Read).gives::<DestinationOut>(200),
+        put(DESTINATION, "v1.destination.upsert", destination::upsert)
+            .says("Replaces a destination, or makes it").takes(Need::Configure).body::<DestinationIn>()
+            .gives::<DestinationOut>(200).gives::<DestinationOut>(201),
+        patch(DESTINATION, "v1.destination.patch", destination::patch)
+            .says("Changes a destination").takes(Need::Configure).body::<DestinationPatch>().gives::<DestinationOut>(200),
+        delete(DESTINATION, "v1.destination.delete", destination::delete)
+            .says("Deletes a destination").takes(Need::Configure).gives_nothing(204),
+        post(at(DESTINATION, "/secret/rotate"), "v1.destination.rotate-secret", destination::rotate_secret)
+            .says("Puts a new secret in place; the old one signs along for a while").takes(Need::Configure)
+            .body::<endpoint_secret::EndpointSecretRotateIn>().gives::<endpoint_secret::EndpointSecretOut>(200),
     ]
 }
 

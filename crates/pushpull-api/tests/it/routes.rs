@@ -33,6 +33,7 @@ async fn every_route_answers() {
     called.extend(messages(&api).await);
     called.extend(attempts(&api).await);
     called.extend(feed(&api).await);
+    called.extend(destinations(&api).await);
     called.extend(the_rest(&api).await);
 
     let document = pushpull_api::openapi::document("0.0.0");
@@ -160,6 +161,39 @@ async fn messages(api: &TestApi) -> Called {
 }
 
 /// An endpoint's queue, read.
+async fn destinations(api: &TestApi) -> Called {
+    let mut story = Story::about(api);
+    let queue = json!({
+        "type": "pollingEndpoint", "uid": "queue", "eventTypes": ["invoice.paid"], "channels": ["eu"],
+        "batchSize": 1, "maxWaitSecs": 0, "metadata": { "a": "b" },
+    });
+    story.post("/app/acme/destination", queue).await.is(201);
+    let line = json!({
+        "type": "fifoEndpoint",
+        "config": {
+            "url": "https://line.example/", "key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "headers": { "X-Team": "billing", "Authorization": "Basic YTpi" },
+        },
+    });
+    story.put("/app/acme/destination/line", line).await.is(201);
+    let line = json!({ "type": "fifoEndpoint", "config": { "url": "https://line.example/2" } });
+    story.put("/app/acme/destination/line", line).await.is(200);
+    story
+        .patch("/app/acme/destination/queue", json!({ "channels": null, "status": "disabled" }))
+        .await
+        .is(200);
+    story.get("/app/acme/destination/line").await.is(200);
+    story.get("/app/acme/destination?limit=1&order=descending").await.is(200);
+    story.get("/app/acme/endpoint/queue").await.is(200);
+    let new = json!({ "key": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD" });
+    story.post("/app/acme/destination/line/secret/rotate", new).await.is(200);
+    story.delete("/app/acme/destination/queue").await.is(204);
+    story.delete("/app/acme/destination/line").await.is(204);
+    story.get("/app/acme/destination").await.is(200);
+    story.get("/app/acme/destination/main").await.is(404);
+    told!("destinations", story)
+}
+
 async fn feed(api: &TestApi) -> Called {
     let mut story = Story::about(api);
     let page = story.get("/app/acme/poller/main?limit=2").await.is(200);

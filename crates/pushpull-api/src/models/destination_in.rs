@@ -1,0 +1,289 @@
+//! Destinations as they are asked for: what the SDKs make endpoints with that are read, or pushed in order.
+//!
+//! A destination is an endpoint, and what is asked of one is checked as it is of an endpoint.
+
+use std::collections::BTreeMap;
+
+use pushpull_domain::{Channel, Endpoint, EventTypeName, Metadata, Mode, Timestamp, Uid};
+use pushpull_net::Policy;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::{
+    endpoint_in::{EndpointIn, EndpointSettings, invalid},
+    endpoint_patch::EndpointPatch,
+    schema,
+};
+use crate::{
+    extract::{Patch, given},
+    problem::{Kind, Problem},
+};
+
+/// What there is of destinations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DestinationKind {
+    /// It is read.
+    Polling,
+    /// It is pushed, one message at a time, in order.
+    Fifo,
+}
+
+impl DestinationKind {
+    /// What an endpoint is as a destination; `None`: it is none.
+    pub(crate) fn of(endpoint: &Endpoint) -> Option<Self> {
+        match endpoint.mode {
+            Mode::Pull => Some(Self::Polling),
+            Mode::Push | Mode::Held if endpoint.fifo => Some(Self::Fifo),
+            // It was never pushed.
+            Mode::Held if endpoint.url.is_empty() => Some(Self::Polling),
+            Mode::Push | Mode::Held => None,
+        }
+    }
+
+    /// Its word in JSON.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Polling => "pollingEndpoint",
+            Self::Fifo => "fifoEndpoint",
+        }
+    }
+
+    fn parse(word: &str) -> Result<Self, Problem> {
+        [Self::Polling, Self::Fifo].into_iter().find(|kind| kind.as_str() == word).ok_or_else(|| {
+            let shown: String = word.chars().take(64).collect();
+            invalid("type", format!("`{shown}` is not supported: `pollingEndpoint` or `fifoEndpoint`"))
+        })
+    }
+}
+
+/// Whether a destination takes messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DestinationStatusIn {
+    /// It does.
+    Enabled,
+    /// It does not.
+    Disabled,
+}
+
+impl DestinationStatusIn {
+    fn is_disabled(self) -> bool {
+        self == Self::Disabled
+    }
+}
+
+/// Where a `fifoEndpoint` sends, and how. A `pollingEndpoint` has none of it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub struct DestinationConfigIn {
+    /// Where webhooks go.
+    #[schemars(extend("format" = "uri"), length(min = 1, max = 65_536))]
+    pub url: Option<String>,
+    /// Custom headers. When a destination is replaced: absent keeps those it has.
+    pub headers: Option<BTreeMap<String, String>>,
+    /// The signing secret; one is made if none is given. When a destination is replaced, it cannot be changed.
+    #[schemars(with = "Option<schema::Secret>")]
+    pub key: Option<String>,
+}
+
+/// A new destination, or what is to replace one.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DestinationIn {
+    /// What it is: `pollingEndpoint` or `fifoEndpoint`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Where it sends, and how.
+    pub config: Option<DestinationConfigIn>,
+    /// The user's own name for it, unique among the application's endpoints.
+    #[schemars(with = "Option<schema::Uid>")]
+    pub uid: Option<Uid>,
+    /// Whether it takes messages.
+    pub status: Option<DestinationStatusIn>,
+    /// Messages of one request. Only 1 for now.
+    #[schemars(range(min = 1), extend("default" = 1))]
+    pub batch_size: Option<u16>,
+    /// How long to wait for a batch to be full, in seconds. Only 0 for now.
+    #[schemars(extend("default" = 0))]
+    pub max_wait_secs: Option<u16>,
+    /// Only these event types; absent: all.
+    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
+    pub event_types: Option<Vec<EventTypeName>>,
+    /// Only messages in one of these channels; absent: all.
+    #[schemars(with = "Option<Vec<schema::Channel>>", length(min = 1, max = 10), extend("uniqueItems" = true))]
+    pub channels: Option<Vec<Channel>>,
+    /// Free pairs of text.
+    pub metadata: Option<Metadata>,
+}
+
+/// What is asked of a destination, checked.
+pub(crate) struct DestinationSettings {
+    pub(crate) kind: DestinationKind,
+    pub(crate) endpoint: EndpointSettings,
+}
+
+impl DestinationIn {
+    /// Checks everything. `policy` says which URLs may be called.
+    pub(crate) fn check(self, policy: &Policy) -> Result<DestinationSettings, Problem> {
+        let kind = DestinationKind::parse(&self.kind)?;
+        check_batch(self.batch_size, self.max_wait_secs)?;
+        let config = self.config.unwrap_or_default();
+        match kind {
+            DestinationKind::Fifo if config.url.as_deref().unwrap_or_default().is_empty() => {
+                return Err(in_config(missing("url")));
+            }
+            DestinationKind::Polling => config.check_empty()?,
+            DestinationKind::Fifo => {}
+        }
+        let endpoint = EndpointIn {
+            url: config.url,
+            headers: config.headers,
+            secret: config.key,
+            uid: self.uid,
+            disabled: self.status.map(DestinationStatusIn::is_disabled),
+            event_types: self.event_types,
+            channels: self.channels,
+            metadata: self.metadata,
+            mode: Some(if kind == DestinationKind::Polling { Mode::Pull } else { Mode::Push }),
+            fifo: Some(kind == DestinationKind::Fifo),
+            description: None,
+            filter_types: None,
+            throttle_rate: None,
+            rate_limit: None,
+            retry_schedule: None,
+            version: None,
+        };
+        Ok(DestinationSettings { kind, endpoint: endpoint.check(policy).map_err(in_config)? })
+    }
+}
+
+impl DestinationConfigIn {
+    fn check_empty(&self) -> Result<(), Problem> {
+        let given =
+            [("url", self.url.is_some()), ("headers", self.headers.is_some()), ("key", self.key.is_some())];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((field, _)) => Err(Problem::invalid(
+                &["body", "config", field],
+                "a `pollingEndpoint` is read, and sends nothing: it has no configuration",
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What is to change of a destination's configuration.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct DestinationConfigPatch {
+    /// Where webhooks go.
+    #[schemars(extend("format" = "uri"), length(min = 1, max = 65_536))]
+    pub url: Option<String>,
+}
+
+/// What is to change of a destination: what is absent stays.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DestinationPatch {
+    /// What it is; it cannot be changed here.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// Where it sends.
+    pub config: Option<DestinationConfigPatch>,
+    /// The user's own name for it, unique among the application's endpoints; `null` takes it away.
+    #[schemars(with = "Option<schema::Uid>")]
+    pub uid: Patch<Uid>,
+    /// Whether it takes messages. Enabling it begins its record of failures anew.
+    pub status: Option<DestinationStatusIn>,
+    /// Messages of one request. Only 1 for now.
+    #[schemars(range(min = 1))]
+    pub batch_size: Option<u16>,
+    /// How long to wait for a batch to be full, in seconds. Only 0 for now.
+    pub max_wait_secs: Option<u16>,
+    /// Only these event types; `null`: all.
+    #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
+    pub event_types: Patch<Vec<EventTypeName>>,
+    /// Only messages in one of these channels; `null`: all.
+    #[schemars(with = "Option<Vec<schema::Channel>>", extend("uniqueItems" = true))]
+    pub channels: Patch<Vec<Channel>>,
+    /// Free pairs of text, in place of those it has.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "Metadata")]
+    pub metadata: Option<Metadata>,
+}
+
+impl DestinationPatch {
+    /// Checks what can be checked without the destination, and says what it is of an endpoint.
+    pub(crate) fn check(self) -> Result<(Option<DestinationKind>, EndpointPatch), Problem> {
+        let kind = self.kind.as_deref().map(DestinationKind::parse).transpose()?;
+        check_batch(self.batch_size, self.max_wait_secs)?;
+        let endpoint = EndpointPatch {
+            url: self.config.and_then(|config| config.url),
+            uid: self.uid,
+            disabled: self.status.map(DestinationStatusIn::is_disabled),
+            event_types: self.event_types,
+            channels: self.channels,
+            metadata: self.metadata,
+            ..EndpointPatch::default()
+        };
+        Ok((kind, endpoint))
+    }
+}
+
+/// Changes a destination as asked; on an error it may be changed in part, and is to be thrown away.
+pub(crate) fn apply(
+    patch: &EndpointPatch,
+    kind: DestinationKind,
+    endpoint: &mut Endpoint,
+    policy: &Policy,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    let config = DestinationConfigIn { url: patch.url.clone(), ..DestinationConfigIn::default() };
+    match kind {
+        DestinationKind::Polling => config.check_empty()?,
+        DestinationKind::Fifo if config.url.is_some_and(|url| url.is_empty()) => {
+            return Err(in_config(missing("url")));
+        }
+        DestinationKind::Fifo => {}
+    }
+    patch.apply(endpoint, policy, now).map_err(in_config)
+}
+
+/// What a destination is cannot be changed with it: an endpoint's mode can, with what is to be said about that.
+pub(crate) fn check_kind(given: DestinationKind, is: DestinationKind) -> Result<(), Problem> {
+    if given == is {
+        return Ok(());
+    }
+    Err(invalid(
+        "type",
+        format!("is `{}`: it is changed with the endpoint's `mode` and `fifo`, not here", is.as_str()),
+    ))
+}
+
+fn check_batch(size: Option<u16>, wait_secs: Option<u16>) -> Result<(), Problem> {
+    if size.is_some_and(|size| size != 1) {
+        return Err(invalid("batchSize", "must be 1: batches are not supported yet"));
+    }
+    if wait_secs.is_some_and(|wait| wait != 0) {
+        return Err(invalid("maxWaitSecs", "must be 0: batches are not supported yet"));
+    }
+    Ok(())
+}
+
+fn missing(field: &str) -> Problem {
+    Problem::Invalid {
+        place: vec!["body".into(), field.into()],
+        message: "field required".into(),
+        kind: Kind::Missing,
+    }
+}
+
+/// Where an endpoint has something, a destination may have it deeper and under another name.
+fn in_config(problem: Problem) -> Problem {
+    let Problem::Invalid { mut place, message, kind } = problem else { return problem };
+    if place.get(1).is_some_and(|field| ["url", "headers", "secret"].contains(&&**field)) {
+        place.insert(1, "config".into());
+        if place[2] == "secret" {
+            place[2] = "key".into();
+        }
+    }
+    Problem::Invalid { place, message, kind }
+}
