@@ -41,7 +41,12 @@ pub(crate) struct TestApi {
 }
 
 impl TestApi {
+    /// With pages of one origin that may read queues.
     pub(crate) async fn start() -> Self {
+        Self::start_for(Origins::parse("https://page.example").unwrap()).await
+    }
+
+    pub(crate) async fn start_for(origins: Origins) -> Self {
         let clock = Arc::new(FixedClock::at(START));
         let store = TestStore::open(Arc::clone(&clock) as _).await;
         let chance = Arc::new(SeededChance::new(1));
@@ -57,7 +62,7 @@ impl TestApi {
             signature_type: SignatureType::Hmac256,
             payload_max: PAYLOAD_MAX,
             jwt_secret: Some(JWT_SECRET.into()),
-            origins: Origins::parse("https://page.example").unwrap(),
+            origins,
             public_url: "https://pushpull.example".into(),
             version: "0.0.0",
         });
