@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod help;
 mod key;
+mod poller_token;
 mod serve;
 mod support;
 mod tls;
