@@ -19,7 +19,7 @@ use crate::{auth::Need, problem::Problem, route::Route, state::Api};
 const HEADERS: &str = "accept, authorization, content-type, idempotency-key, last-event-id";
 /// What a page may read of an answer's head besides what every page may.
 const EXPOSED: &str = "retry-after";
-/// For how long a browser need not ask again: 2 h, more than which none remembers but one.
+/// For how long a browser need not ask again, in seconds: 2 h, the most that Chromium remembers.
 const MAX_AGE: &str = "7200";
 
 /// The origins whose pages may read a queue.
@@ -90,18 +90,20 @@ pub(crate) fn preflights(origins: &Origins, routes: &[Route]) -> Router<Api> {
     methods.into_iter().fold(Router::new(), |router, (path, methods)| {
         let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
         let methods = HeaderValue::from_str(&methods.join(", ")).expect("names of methods are ASCII");
-        router.route(&path, options(move |State(api), headers| preflight(api, headers, methods.clone())))
+        let tell = move |State(api): State<Api>, request: HeaderMap| {
+            std::future::ready(preflight(&api, &request, methods.clone()))
+        };
+        router.route(&path, options(tell))
     })
 }
 
-async fn preflight(api: Api, request: HeaderMap, methods: HeaderValue) -> Response {
-    let is_preflight = request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD);
-    if !is_preflight {
+fn preflight(api: &Api, request: &HeaderMap, methods: HeaderValue) -> Response {
+    if !request.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD) {
         return Problem::NoMethod.into_response();
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
     let headers = response.headers_mut();
-    headers.extend(api.origins.answer_to(&request));
+    headers.extend(api.origins.answer_to(request));
     if headers.contains_key(header::ACCESS_CONTROL_ALLOW_ORIGIN) {
         headers.remove(header::ACCESS_CONTROL_EXPOSE_HEADERS);
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);

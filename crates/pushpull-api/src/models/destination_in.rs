@@ -156,6 +156,18 @@ impl DestinationIn {
     }
 }
 
+impl DestinationSettings {
+    /// Gives it a uid if it was not given one: what it was called by in the path.
+    pub(crate) fn or_uid(self, uid: Option<Uid>) -> Self {
+        Self { endpoint: self.endpoint.or_uid(uid), ..self }
+    }
+
+    /// Replaces what a destination was told before; what only an endpoint can be told stays.
+    pub(crate) fn replace(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
+        self.endpoint.replace_destination(endpoint, now).map_err(in_config)
+    }
+}
+
 impl DestinationConfigIn {
     fn check_empty(&self) -> Result<(), Problem> {
         let given =

@@ -2,7 +2,7 @@
 
 use pushpull_domain::{
     Channel, Endpoint, EndpointId, EndpointState, EventTypeName, Metadata, Mode, Timestamp, Uid,
-    endpoint::DisabledReason,
+    attempt::Outcome, endpoint::DisabledReason,
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -85,15 +85,25 @@ pub struct DestinationOut {
     pub updated_at: String,
 }
 
+/// What is tried again.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    /// When.
+    pub(crate) due_at: Timestamp,
+    /// What came of the last attempt.
+    pub(crate) outcome: Outcome,
+}
+
 impl DestinationOut {
     /// An endpoint as a destination of this kind.
     pub(crate) fn new(
         endpoint: &Endpoint,
         kind: DestinationKind,
         current_iterator: String,
-        next_retry_at: Option<Timestamp>,
+        retry: Option<&Retry>,
     ) -> Self {
-        let status = status(endpoint);
+        let status = status(endpoint, retry.is_some());
+        let retry = retry.filter(|_| status == DestinationStatus::Retrying);
         Self {
             id: endpoint.id,
             uid: endpoint.uid.clone(),
@@ -104,10 +114,8 @@ impl DestinationOut {
             }),
             status,
             current_iterator,
-            failure_reason: failure_reason(endpoint, status),
-            next_retry_at: next_retry_at
-                .filter(|_| status == DestinationStatus::Retrying)
-                .map(|at| at.to_string()),
+            failure_reason: failure_reason(endpoint.state, retry),
+            next_retry_at: retry.map(|retry| retry.due_at.to_string()),
             batch_size: 1,
             max_wait_secs: 0,
             event_types: endpoint.filter.event_types.clone(),
@@ -119,25 +127,28 @@ impl DestinationOut {
     }
 }
 
-fn status(endpoint: &Endpoint) -> DestinationStatus {
+fn status(endpoint: &Endpoint, has_retry: bool) -> DestinationStatus {
     match (endpoint.state, endpoint.mode) {
         (EndpointState::Disabled { .. }, _) => DestinationStatus::Disabled,
         (EndpointState::Enabled, Mode::Held) => DestinationStatus::Paused,
-        (EndpointState::Enabled, Mode::Push) if endpoint.health.failing_since.is_some() => {
-            DestinationStatus::Retrying
-        }
+        (EndpointState::Enabled, Mode::Push) if has_retry => DestinationStatus::Retrying,
         (EndpointState::Enabled, Mode::Push | Mode::Pull) => DestinationStatus::Enabled,
     }
 }
 
-fn failure_reason(endpoint: &Endpoint, status: DestinationStatus) -> Option<String> {
-    if let EndpointState::Disabled { reason, .. } = endpoint.state {
-        return match reason {
+fn failure_reason(state: EndpointState, retry: Option<&Retry>) -> Option<String> {
+    match state {
+        EndpointState::Disabled { reason, .. } => match reason {
             DisabledReason::Owner => None,
             DisabledReason::Gone => Some("it answered 410 Gone".into()),
             DisabledReason::Failing => Some("nothing but failures for 5 days".into()),
-        };
+        },
+        EndpointState::Enabled => match &retry?.outcome {
+            Outcome::Refused { status, .. } => Some(format!("the last attempt was answered {status}")),
+            Outcome::Failed { class, detail } => {
+                Some(format!("the last attempt failed ({}): {detail}", class.as_str()))
+            }
+            Outcome::Delivered { .. } => None,
+        },
     }
-    let since = endpoint.health.failing_since.filter(|_| status == DestinationStatus::Retrying)?;
-    Some(format!("nothing but failures since {since}"))
 }

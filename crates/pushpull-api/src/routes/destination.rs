@@ -8,14 +8,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{StatusCode, request::Parts};
-use pushpull_domain::{AppSnapshot, Delivery, DeliveryState, Endpoint, EndpointId, Seq, Timestamp};
+use pushpull_domain::{AppSnapshot, DeliveryState, Endpoint, EndpointId, Seq};
 use pushpull_store::{AttemptFilter, Order, PageQuery, Ref};
 
 use crate::{
     extract::{Json, Query},
     models::{
         destination_in::{self, DestinationIn, DestinationKind, DestinationPatch, check_kind},
-        destination_out::DestinationOut,
+        destination_out::{DestinationOut, Retry},
         json,
     },
     paging,
@@ -107,16 +107,15 @@ pub(crate) async fn upsert(
     match find(&app, &name) {
         Ok((found, kind)) => {
             check_kind(settings.kind, kind)?;
-            let settings = settings.endpoint.or_uid(found.uid.clone());
+            let settings = settings.or_uid(found.uid.clone());
             let now = api.now();
-            let written =
-                edit(&api, app.app.no, found.id, |endpoint| settings.replace_destination(endpoint, now));
+            let written = edit(&api, app.app.no, found.id, |endpoint| settings.replace(endpoint, now));
             shown(&api, StatusCode::OK, &*written.await?).await
         }
         Err(missing) => {
             let Ref::Uid(uid) = name else { return Err(missing) };
-            let settings = settings.endpoint.or_uid(Some(uid));
-            let new = settings.create(app.app.no, api.now(), api.signature_type, &*api.chance)?;
+            let settings = settings.or_uid(Some(uid));
+            let new = settings.endpoint.create(app.app.no, api.now(), api.signature_type, &*api.chance)?;
             let made = api.store().create_endpoint(new).await.map_err(refused_new)?;
             shown(&api, StatusCode::CREATED, &made).await
         }
@@ -163,27 +162,32 @@ async fn show(api: &Api, endpoint: &Endpoint) -> Result<Option<DestinationOut>, 
         DestinationKind::Fifo => last_attempted(api, endpoint).await?,
         DestinationKind::Polling => None,
     };
-    let (place, next_retry_at) = match pushed {
-        Some(delivery) => place_of(&delivery),
+    let (place, retry) = match pushed {
+        Some(last) => last,
         None => (api.feed.ends(endpoint.no).await?.trimmed, None),
     };
     let iterator = api.feed.iterators().make(endpoint.no, place);
-    Ok(Some(DestinationOut::new(endpoint, kind, iterator, next_retry_at)))
+    Ok(Some(DestinationOut::new(endpoint, kind, iterator, retry.as_ref())))
 }
 
-/// The delivery that was attempted last: in order, everything before it is done with.
-async fn last_attempted(api: &Api, endpoint: &Endpoint) -> Result<Option<Delivery>, Problem> {
+/// Up to where an endpoint that is pushed in order is done, and what it is about to try again: its last attempt
+/// tells, since everything before that is done with.
+async fn last_attempted(api: &Api, endpoint: &Endpoint) -> Result<Option<(Seq, Option<Retry>)>, Problem> {
     let page = PageQuery { beyond: None, backwards: false, order: Order::Descending, limit: 1 };
     let newest = api.store().attempts_at(endpoint.no, AttemptFilter::default(), page).await?;
-    let Some((attempt, _)) = newest.items.first() else { return Ok(None) };
-    let all = api.store().deliveries_of(attempt.message).await?;
-    Ok(all.into_iter().find(|delivery| delivery.key.endpoint == endpoint.no))
-}
-
-/// What is done with up to there, and when the next attempt of the same is due.
-fn place_of(delivery: &Delivery) -> (Seq, Option<Timestamp>) {
-    match delivery.state {
-        DeliveryState::Owed { due_at, .. } => (Seq(delivery.key.seq.0.saturating_sub(1)), due_at),
-        _ => (delivery.key.seq, None),
-    }
+    let Some((last, _)) = newest.items.into_iter().next() else { return Ok(None) };
+    let all = api.store().deliveries_of(last.message).await?;
+    let Some(delivery) = all.into_iter().find(|delivery| delivery.key == last.delivery) else {
+        return Ok(None);
+    };
+    Ok(Some(match delivery.state {
+        DeliveryState::Owed { due_at, .. } => {
+            let retry = due_at.filter(|_| delivery.attempts > 0);
+            let before = Seq(delivery.key.seq.0.saturating_sub(1));
+            (before, retry.map(|due_at| Retry { due_at, outcome: last.attempt.outcome }))
+        }
+        DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => {
+            (delivery.key.seq, None)
+        }
+    }))
 }

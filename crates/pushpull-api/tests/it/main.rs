@@ -6,6 +6,7 @@
 
 mod api;
 mod changes;
+mod destinations;
 mod idempotency;
 mod lists;
 mod messages;

@@ -53,7 +53,7 @@ async fn a_token_that_ended_is_followed_by_another() {
     let shown = api.admin.get(TOKEN).await;
     assert_eq!(shown.str("token"), short);
     assert_eq!(shown.str("expiresAt"), "2026-11-24T09:47:00.000Z");
-    api.clock.advance(Duration::from_secs(60));
+    api.clock.advance(Duration::from_mins(1));
     let next = api.admin.get(TOKEN).await.is(200);
     assert_ne!(next.str("token"), short);
     assert_eq!(next.json().get("expiresAt"), None);
