@@ -105,11 +105,11 @@ pub struct DestinationIn {
     /// How long to wait for a batch to be full, in seconds. Only 0 for now.
     #[schemars(extend("default" = 0))]
     pub max_wait_secs: Option<u16>,
-    /// Only these event types; absent: all.
-    #[schemars(with = "Option<Vec<schema::Name>>", length(min = 1), extend("uniqueItems" = true))]
+    /// Only these event types; absent or empty: all.
+    #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub event_types: Option<Vec<EventTypeName>>,
-    /// Only messages in one of these channels; absent: all.
-    #[schemars(with = "Option<Vec<schema::Channel>>", length(min = 1, max = 10), extend("uniqueItems" = true))]
+    /// Only messages in one of these channels; absent or empty: all.
+    #[schemars(with = "Option<Vec<schema::Channel>>", length(max = 10), extend("uniqueItems" = true))]
     pub channels: Option<Vec<Channel>>,
     /// Free pairs of text.
     pub metadata: Option<Metadata>,
@@ -140,8 +140,8 @@ impl DestinationIn {
             secret: config.key,
             uid: self.uid,
             disabled: self.status.map(DestinationStatusIn::is_disabled),
-            event_types: self.event_types,
-            channels: self.channels,
+            event_types: self.event_types.filter(|list| !list.is_empty()),
+            channels: self.channels.filter(|list| !list.is_empty()),
             metadata: self.metadata,
             mode: Some(if kind == DestinationKind::Polling { Mode::Pull } else { Mode::Push }),
             fifo: Some(kind == DestinationKind::Fifo),
@@ -210,10 +210,10 @@ pub struct DestinationPatch {
     pub batch_size: Option<u16>,
     /// How long to wait for a batch to be full, in seconds. Only 0 for now.
     pub max_wait_secs: Option<u16>,
-    /// Only these event types; `null`: all.
+    /// Only these event types; `null` or empty: all.
     #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
     pub event_types: Patch<Vec<EventTypeName>>,
-    /// Only messages in one of these channels; `null`: all.
+    /// Only messages in one of these channels; `null` or empty: all.
     #[schemars(with = "Option<Vec<schema::Channel>>", extend("uniqueItems" = true))]
     pub channels: Patch<Vec<Channel>>,
     /// Free pairs of text, in place of those it has.
@@ -231,8 +231,8 @@ impl DestinationPatch {
             url: self.config.and_then(|config| config.url),
             uid: self.uid,
             disabled: self.status.map(DestinationStatusIn::is_disabled),
-            event_types: self.event_types,
-            channels: self.channels,
+            event_types: or_all(self.event_types),
+            channels: or_all(self.channels),
             metadata: self.metadata,
             ..EndpointPatch::default()
         };
@@ -278,6 +278,14 @@ fn check_batch(size: Option<u16>, wait_secs: Option<u16>) -> Result<(), Problem>
         return Err(invalid("maxWaitSecs", "must be 0: batches are not supported yet"));
     }
     Ok(())
+}
+
+/// An empty list of a destination restricts nothing, as the published API has it.
+fn or_all<T>(list: Patch<Vec<T>>) -> Patch<Vec<T>> {
+    match list {
+        Patch::Value(items) if items.is_empty() => Patch::Null,
+        other => other,
+    }
 }
 
 fn missing(field: &str) -> Problem {

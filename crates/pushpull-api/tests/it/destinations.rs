@@ -108,7 +108,7 @@ async fn what_is_not_made_is_refused_by_name() {
         ("maxWaitSecs", fifo(&json!({ "maxWaitSecs": 1 }))),
         ("status", polling(json!({ "status": "paused" }))),
         ("uid", polling(json!({ "uid": "a b" }))),
-        ("eventTypes", polling(json!({ "eventTypes": [] }))),
+        ("eventTypes", polling(json!({ "eventTypes": ["a", "a"] }))),
         ("channels", polling(json!({ "channels": ["a", "a"] }))),
         ("config.url", polling(json!({ "config": { "url": "https://a.example/" } }))),
         ("config.key", polling(json!({ "config": { "key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" } }))),
@@ -166,7 +166,10 @@ async fn a_destination_that_is_replaced_keeps_what_only_an_endpoint_is_told() {
 async fn a_destination_is_changed_in_part_but_stays_what_it_is() {
     let api = start().await;
     api.admin.put(&format!("{LIST}/line"), fifo(&json!({ "channels": ["eu"] }))).await.is(201);
-    api.admin.put(&format!("{LIST}/queue"), json!({ "type": "pollingEndpoint" })).await.is(201);
+    api.admin
+        .put(&format!("{LIST}/queue"), json!({ "type": "pollingEndpoint", "eventTypes": [] }))
+        .await
+        .is(201);
     let line = async |change: Value| api.admin.patch(&format!("{LIST}/line"), change).await;
     let same = json!({ "type": "fifoEndpoint", "config": {}, "status": null, "batchSize": null });
     let before = api.admin.get(&format!("{LIST}/line")).await.json();
@@ -174,6 +177,9 @@ async fn a_destination_is_changed_in_part_but_stays_what_it_is() {
     for field in ["uid", "type", "config", "status", "channels", "metadata"] {
         assert_eq!(after[field], before[field], "{field}");
     }
+    let all = json!({ "channels": [], "eventTypes": [] });
+    assert_eq!(line(all).await.is(200).json().get("channels"), None);
+    line(json!({ "channels": ["eu"] })).await.is(200);
     let change = json!({
         "type": "fifoEndpoint", "config": { "url": "https://b.example/" }, "uid": "renamed", "channels": null,
         "status": "disabled", "metadata": { "c": "d" }, "eventTypes": ["a"],
