@@ -36,6 +36,7 @@ pub(crate) struct TestApi {
     pub(crate) clock: Arc<FixedClock>,
     chance: Arc<SeededChance>,
     router: Router,
+    feed: Arc<Feed>,
     /// Calls with an admin key of the first environment.
     pub(crate) admin: Client,
 }
@@ -50,12 +51,11 @@ impl TestApi {
         let clock = Arc::new(FixedClock::at(START));
         let store = TestStore::open(Arc::clone(&clock) as _).await;
         let chance = Arc::new(SeededChance::new(1));
+        let iterators = Iterators::new(7, &MasterKey::new([7; 32]), &[]);
+        let feed = Arc::new(Feed::new(Arc::clone(&store.log), iterators));
         let router = router(Parts {
             log: Arc::clone(&store.log),
-            feed: Arc::new(Feed::new(
-                Arc::clone(&store.log),
-                Iterators::new(7, &MasterKey::new([7; 32]), &[]),
-            )),
+            feed: Arc::clone(&feed),
             clock: Arc::clone(&clock) as _,
             chance: Arc::clone(&chance) as _,
             policy: Policy::default(),
@@ -67,7 +67,7 @@ impl TestApi {
             version: "0.0.0",
         });
         let admin = Client { router: router.clone(), key: Some("admin key of the tests".into()) };
-        let api = Self { store, clock, chance, router, admin };
+        let api = Self { store, clock, chance, router, feed, admin };
         api.put_key(&api.store.environment, Scope::Admin, "admin key of the tests").await;
         api
     }
@@ -95,6 +95,11 @@ impl TestApi {
     /// Calls without a key.
     pub(crate) fn without_key(&self) -> Client {
         Client { router: self.router.clone(), key: None }
+    }
+
+    /// Nobody waits for news any more.
+    pub(crate) fn close_feed(&self) {
+        self.feed.close();
     }
 
     pub(crate) fn log(&self) -> &Arc<dyn Store> {
@@ -150,6 +155,16 @@ impl Client {
     /// A POST that may be repeated.
     pub(crate) async fn post_once(&self, path: &str, key: &str, body: Value) -> Answer {
         self.call(Method::POST, path, &body.to_string(), &[("idempotency-key", key)]).await
+    }
+
+    /// What a call by hand is to have as its `Authorization`.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.key.as_deref().unwrap_or_default())
+    }
+
+    /// For a call by hand whose answer is read piece by piece.
+    pub(crate) fn router(&self) -> Router {
+        self.router.clone()
     }
 
     /// Any call; `path` is below `/api/v1`.

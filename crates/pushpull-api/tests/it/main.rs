@@ -7,6 +7,7 @@
 mod api;
 mod changes;
 mod destinations;
+mod feed;
 mod idempotency;
 mod lists;
 mod messages;

@@ -22,12 +22,14 @@ use hyper_util::{
     server::conn::auto,
 };
 use ipnet::IpNet;
+use rustix::process::{Resource, getrlimit};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::Instant,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
@@ -41,8 +43,11 @@ use self::{
 
 /// Connections that wait to be accepted: a burst of this many clients connects at once without a resend.
 const BACKLOG: u32 = 1_024;
-/// Most connections at a time. Each costs some 20 KiB; beyond that the backlog waits.
-const CONNECTIONS_MAX: usize = 4_096;
+/// Most connections at a time, if there are descriptors for them. Each costs some 20 KiB at work and less at rest;
+/// beyond that the backlog waits. Readers that wait for news keep one each.
+const CONNECTIONS_MAX: usize = 12_288;
+/// Descriptors that are left for the store and for deliveries, of those that the system allows: a quarter.
+const LEFT_FOR_OTHERS: u64 = 4;
 /// Longest time from the connect to the end of the first request's head, TLS included.
 const FIRST_HEAD_MAX: Duration = Duration::from_secs(10);
 /// Shortest time a connection is kept without a request; the longest is twice that. Longer than clients keep
@@ -50,6 +55,9 @@ const FIRST_HEAD_MAX: Duration = Duration::from_secs(10);
 const IDLE_MAX: Duration = Duration::from_secs(75);
 /// Longest time for the body of a request, from its head to its end: a megabyte comes in it over any line.
 const BODY_MAX: Duration = Duration::from_secs(30);
+/// Longest time in which who is answered takes nothing of it. A reader that has stopped reading is cut off, and goes
+/// on later from the last that it got; what is not sent is held in memory until then, a piece at most.
+const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// Longest time to finish what is under way on a connection that is to close: who does not read is not waited for.
 const FINISH_MAX: Duration = Duration::from_mins(1);
 /// Most requests at once on one HTTP/2 connection.
@@ -94,7 +102,7 @@ impl Front {
             tls: self.tls,
             proxies: self.proxies,
             router,
-            places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            places: Arc::new(Semaphore::new(connections_max())),
             stop: stop.clone(),
             tasks: tasks.clone(),
         };
@@ -168,6 +176,9 @@ impl Acceptor {
     async fn serve(self, stream: TcpStream, peer: IpAddr, _place: OwnedSemaphorePermit) {
         // Answers are whole; waiting to join them with more would only delay them.
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(UNREAD_MAX));
+        let stream = Box::pin(stream);
         let deadline = Instant::now() + FIRST_HEAD_MAX;
         match self.tls.clone() {
             None => self.speak(stream, peer, deadline).await,
@@ -216,6 +227,13 @@ impl Acceptor {
             _ = tokio::time::timeout(FINISH_MAX, connection).await;
         }
     }
+}
+
+/// As many as there are descriptors for, with some left.
+fn connections_max() -> usize {
+    let descriptors = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    let for_calls = descriptors - descriptors / LEFT_FOR_OTHERS;
+    usize::try_from(for_calls).unwrap_or(usize::MAX).min(CONNECTIONS_MAX)
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {
