@@ -4,6 +4,8 @@ mod access;
 mod applications;
 mod attempts;
 mod deliveries;
+mod destinations;
 mod endpoints;
 mod event_types;
 mod messages;
+mod poller;
