@@ -25,6 +25,7 @@ use pushpull_net::Policy;
 use pushpull_store::Log;
 
 pub use cors::Origins;
+pub use models::example;
 
 use crate::{problem::Problem, route::Route, state::Api};
 

@@ -14,7 +14,7 @@ use axum::{
 };
 use http::{HeaderValue, StatusCode, header};
 use pushpull_domain::{IteratorError, Seq};
-use pushpull_store::{Error as StoreError, WriteError};
+use pushpull_store::{Error as StoreError, Lease, WriteError};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -72,6 +72,9 @@ pub enum Problem {
     /// A reader cannot go on from where it says it is.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
+    /// Another reader holds a consumer's lease.
+    #[error("the consumer is leased to {} until {}", holder_of(.0), .0.until)]
+    LeaseHeld(Lease),
     /// The body, or the payload in it, is too large.
     #[error("larger than {max} bytes")]
     TooLarge {
@@ -106,6 +109,14 @@ pub enum Conflict {
     /// An application has a bound.
     #[error("the application has as many endpoints as it may have; delete one first")]
     TooManyEndpoints,
+    /// An endpoint has a bound.
+    #[error("the endpoint has as many consumers as it may have; delete one first")]
+    TooManyConsumers,
+    /// A consumer is read as a stream or as a work queue, not both at a time.
+    #[error(
+        "items of the consumer's work queue are not done; answer for them, or seek, before reading it as a stream"
+    )]
+    WorkQueueNotDone,
     /// A user's own id is there once.
     #[error("there is another message with this eventId")]
     EventIdTaken,
@@ -143,6 +154,10 @@ pub enum Unreadable {
         /// What is kept begins here.
         earliest: Seq,
     },
+}
+
+fn holder_of(lease: &Lease) -> String {
+    lease.holder.as_ref().map_or_else(|| "a reader without a name".to_owned(), |holder| format!("`{holder}`"))
 }
 
 impl From<IteratorError> for Unreadable {
@@ -225,6 +240,7 @@ impl Problem {
             WriteError::Taken(field) => Self::Conflict(Conflict::Taken { what, field }),
             WriteError::Stale => Self::Conflict(Conflict::ChangedMeanwhile { what }),
             WriteError::NotFound => Self::NotFound(what),
+            WriteError::WhichConsumer(consumers) => Self::invalid(&["body", "from"], which(&consumers)),
             WriteError::Store(error) => Self::Store(error),
         }
     }
@@ -241,7 +257,7 @@ impl Problem {
             Self::Forbidden(_) => StatusCode::FORBIDDEN,
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Conflict(_) | Self::LeaseHeld(_) => StatusCode::CONFLICT,
             Self::Unreadable(Unreadable::OtherHistory | Unreadable::Overtaken { .. }) => StatusCode::GONE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Store(StoreError::Inconsistent { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -263,6 +279,9 @@ impl Problem {
             Self::Conflict(Conflict::Taken { .. }) => Code::Conflict,
             Self::Conflict(Conflict::ChangedMeanwhile { .. }) => Code::ChangedMeanwhile,
             Self::Conflict(Conflict::TooManyEndpoints) => Code::TooManyEndpoints,
+            Self::Conflict(Conflict::TooManyConsumers) => Code::TooManyConsumers,
+            Self::Conflict(Conflict::WorkQueueNotDone) => Code::WorkQueueNotDone,
+            Self::LeaseHeld(_) => Code::LeaseHeld,
             Self::Conflict(Conflict::EventIdTaken) => Code::EventIdTaken,
             Self::Conflict(Conflict::NotPushed) => Code::EndpointNotPushed,
             Self::Impossible(Impossible::EndpointDisabled) => Code::EndpointDisabled,
@@ -299,6 +318,12 @@ impl Problem {
             other => other.to_string(),
         }
     }
+}
+
+/// What `from` may be.
+fn which(consumers: &[String]) -> String {
+    let named = consumers.iter().map(|name| format!("`{name}`, ")).collect::<String>();
+    format!("must say where to go on: {named}`earliest` or `latest`")
 }
 
 impl IntoResponse for Problem {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AppNo, EndpointId, Filter, Metadata, RetrySchedule, Secrets, Timestamp, Uid, app::number};
+use crate::{AppNo, ConsumerName, EndpointId, Filter, Metadata, RetrySchedule, Secrets, Seq, Timestamp, Uid, app::number};
 
 number!(
     /// The number a store knows an endpoint by. Never shown, never used again; under 2^23.
@@ -13,6 +13,9 @@ number!(
 
 /// An endpoint whose every attempt failed for this long is disabled: 5 days.
 pub const FAILING_MAX: Duration = Duration::from_hours(120);
+/// An endpoint that left push is waited for so long, if the end of what was in flight is not known before: longer than
+/// an attempt may take.
+pub const DRAINING_MAX: Duration = Duration::from_mins(1);
 /// Its owner is told this long before it is disabled: a day.
 pub const FAILING_NOTICE: Duration = Duration::from_hours(24);
 
@@ -27,6 +30,21 @@ pub enum Mode {
     Pull = 1,
     /// Nobody, for now: deliveries gather.
     Held = 2,
+}
+
+/// Where the dispatcher goes on when an endpoint is pushed again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum PushFrom {
+    /// Where its readers are: after what its only consumer has committed; without one, after what readers were done
+    /// with before.
+    #[default]
+    Readers,
+    /// After what the consumer of this name has committed.
+    Consumer(ConsumerName),
+    /// With everything that was not answered 2xx.
+    Earliest,
+    /// With what comes from now on.
+    Latest,
 }
 
 /// Why an endpoint gets nothing.
@@ -130,6 +148,10 @@ pub struct Endpoint {
     pub filter: Filter,
     /// Who moves along its deliveries.
     pub mode: Mode,
+    /// Readers were done up to here when it was pushed again: nobody pushes what was owed before.
+    pub read_seq: Seq,
+    /// When it left push, as long as what was in flight then may not be over.
+    pub draining_since: Option<Timestamp>,
     /// Whether it takes messages.
     pub state: EndpointState,
     /// How it has been failing.
@@ -140,6 +162,8 @@ pub struct Endpoint {
     pub retry_schedule: Option<RetrySchedule>,
     /// One at a time, in order, each until success or exhaustion.
     pub fifo: bool,
+    /// Where it would be disabled for failing it is held instead, and goes on taking messages.
+    pub hold_when_failing: bool,
     /// Headers beside ours.
     pub headers: CustomHeaders,
     /// What signs.
@@ -156,6 +180,11 @@ impl Endpoint {
     /// Whether it takes messages at all.
     pub fn is_enabled(&self) -> bool {
         self.state == EndpointState::Enabled
+    }
+
+    /// Until when what a push has brought may not be known, since the endpoint left push. Who leaves that out waits.
+    pub fn drains_until(&self) -> Option<Timestamp> {
+        self.draining_since.filter(|_| self.mode != Mode::Push).map(|since| since.after(DRAINING_MAX))
     }
 }
 

@@ -30,6 +30,6 @@ pub use filter::Filter;
 pub use id::{AppId, AttemptId, EndpointId, EnvironmentId, KeyId, MessageId, TaskId};
 pub use iterator::{IteratorError, Iterators};
 pub use message::{Message, MessageKey, NewMessage, Payload, Position};
-pub use name::{Channel, EventId, EventTypeName, FeatureFlag, Tag, Uid};
+pub use name::{Channel, ConsumerName, EventId, EventTypeName, FeatureFlag, Holder, Tag, Uid};
 pub use retry::RetrySchedule;
 pub use signature::Secrets;

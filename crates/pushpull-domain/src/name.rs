@@ -104,6 +104,14 @@ name!(
     FeatureFlag, 256, r"^[a-zA-Z0-9\-_.]+$", b"-_."
 );
 name!(
+    /// The name of a reader of an endpoint's queue, whose place is kept.
+    ConsumerName, 256, r"^[a-zA-Z0-9\-_.]+$", b"-_."
+);
+name!(
+    /// Who holds a lease: whatever a reader calls itself.
+    Holder, 256, r"^[a-zA-Z0-9\-_.]+$", b"-_."
+);
+name!(
     /// A dimension of filtering beside the event type: `project_1337`.
     Channel, 128, r"^[a-zA-Z0-9\-_.:+]+$", b"-_.:+"
 );

@@ -3,8 +3,10 @@
 //! What is pushed can be pulled, from the same place: a reader goes along an endpoint's deliveries in the order of
 //! their seqs and writes none of them. Absent on purpose: any driver, any web framework, and delivery by push.
 
+mod consumer;
 mod news;
 mod reader;
+mod work_queue;
 
 use std::sync::Arc;
 
@@ -13,6 +15,7 @@ use pushpull_store::{Error, Log, MessageFilter, QueueEnds};
 
 use crate::news::News;
 
+pub use consumer::{ConsumeError, ConsumerPage, Reader, Receive};
 pub use reader::{Page, Patience, ReadError};
 
 /// Reads queues, and knows who waits for what joins them.

@@ -79,6 +79,13 @@ impl News {
         Some(Subscription { news: Arc::clone(self), endpoint, state, changes })
     }
 
+    /// Whoever waits for a queue is to look again: what was kept from it may not be any more.
+    pub(crate) fn look_again(&self, endpoint: EndpointNo) {
+        if let Some(channel) = self.channels().get(&endpoint) {
+            channel.state.send_modify(|state| state.changes += 1);
+        }
+    }
+
     pub(crate) fn waiting(&self) -> usize {
         self.waiting.load(Ordering::SeqCst)
     }
@@ -142,9 +149,7 @@ impl CommitListener for News {
 
     /// By hand, a delivery may join a queue without a new message.
     fn rescheduled(&self, endpoint: EndpointNo) {
-        if let Some(channel) = self.channels().get(&endpoint) {
-            channel.state.send_modify(|state| state.changes += 1);
-        }
+        self.look_again(endpoint);
     }
 
     fn configured(&self, app: AppNo) {

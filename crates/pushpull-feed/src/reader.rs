@@ -104,7 +104,7 @@ impl Feed {
     }
 
     /// One read.
-    async fn look(&self, reading: &Reading, after: Seq, limit: usize) -> Result<Page, ReadError> {
+    pub(crate) async fn look(&self, reading: &Reading, after: Seq, limit: usize) -> Result<Page, ReadError> {
         let query = QueueQuery {
             endpoint: reading.endpoint,
             after,

@@ -26,4 +26,4 @@ pub use fault::Failure;
 pub use policy::{Forbidden, Plain, Policy, Rule};
 pub use resolve::{Dns, Resolve, ResolveError};
 pub use target::{Host, Scheme, Target, TargetError};
-pub use tls::SetupError;
+pub use tls::{SetupError, client_config};

@@ -33,8 +33,10 @@ pub enum SetupError {
 /// The configuration of every TLS connection: certificates checked against the system's roots (the bundled
 /// ones of Mozilla where the system has none) and those in `ca_file`; HTTP/1.1 offered and nothing else.
 ///
+/// The binary's own calls to a pushpull server speak it too: who is trusted is decided in one place.
+///
 /// The cryptography is handed in, not taken from the process-wide default, which another crate may set.
-pub(crate) fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
+pub fn client_config(ca_file: Option<&Path>) -> Result<ClientConfig, SetupError> {
     let mut roots = RootCertStore::empty();
     // Broken certificates are common in system stores and no reason to trust none.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

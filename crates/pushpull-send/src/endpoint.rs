@@ -12,12 +12,17 @@ use pushpull_domain::{
 };
 use pushpull_net::Target;
 
-use crate::{queue::Queue, rate::Rate};
+use crate::{
+    queue::{Queue, Setting},
+    rate::Rate,
+};
 
 /// Configuration made ready: what does not change from attempt to attempt.
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) endpoint: Arc<Endpoint>,
+    /// The version of the application's configuration that this is from.
+    pub(crate) version: u64,
     pub(crate) environment: pushpull_domain::EnvironmentNo,
     pub(crate) url: Arc<str>,
     /// `Err`: the URL that was stored cannot be called; said in the attempt.
@@ -44,14 +49,21 @@ impl Ready {
             signer: Signer::new(&endpoint.secrets),
             headers,
             app_rate_limit: snapshot.app.rate_limit,
+            version: snapshot.version,
             endpoint: Arc::clone(endpoint),
         }
     }
+}
 
-    /// Whether the dispatcher may bring it anything.
-    fn is_pushed(&self) -> bool {
-        self.endpoint.is_enabled() && self.endpoint.mode == Mode::Push
-    }
+/// What a configuration that was read means.
+#[derive(Debug)]
+pub(crate) enum Refreshed {
+    /// The endpoint is pushed.
+    Pushed(Arc<Ready>),
+    /// Nothing may be brought to it now.
+    Off,
+    /// Somebody has read a newer one meanwhile.
+    Old,
 }
 
 /// An application as the dispatcher has it.
@@ -99,6 +111,7 @@ impl Lane {
     /// The configuration changed: it is read again before the next attempt.
     pub(crate) fn set_stale(&self) {
         self.stale.store(true, Ordering::Release);
+        self.queue().reconsider();
     }
 
     /// The configuration, if it is as new as can be.
@@ -111,24 +124,39 @@ impl Lane {
         self.stale.store(false, Ordering::Release);
     }
 
-    /// Takes a configuration in. `None`: nothing may be brought to this endpoint now.
-    pub(crate) fn refresh(&self, snapshot: Option<&AppSnapshot>) -> Option<Arc<Ready>> {
-        let ready = snapshot
-            .and_then(|snapshot| {
-                let endpoint = snapshot.endpoints.iter().find(|endpoint| endpoint.no == self.no)?;
-                Some(Arc::new(Ready::new(snapshot, endpoint)))
-            })
-            .filter(|ready| ready.is_pushed());
-        if let Some(ready) = &ready {
-            self.queue().set_fifo(ready.endpoint.fifo);
-            self.health().get_or_insert(ready.endpoint.health);
-        } else {
-            self.queue().clear();
-            // Enabled again it begins anew.
-            *self.health() = None;
+    /// Takes a configuration in.
+    pub(crate) fn refresh(&self, snapshot: Option<&AppSnapshot>) -> Refreshed {
+        let found = snapshot.and_then(|snapshot| {
+            let endpoint = snapshot.endpoints.iter().find(|endpoint| endpoint.no == self.no)?;
+            Some((snapshot, endpoint))
+        });
+        let pushed = found.filter(|(_, endpoint)| endpoint.is_enabled() && endpoint.mode == Mode::Push);
+        let ready = pushed.map(|(snapshot, endpoint)| Arc::new(Ready::new(snapshot, endpoint)));
+        let setting = match &ready {
+            Some(ready) => Setting::Pushed { fifo: ready.endpoint.fifo },
+            None => Setting::Off { draining: found.and_then(|(_, endpoint)| endpoint.draining_since) },
+        };
+        // An application that is gone has no later configuration.
+        let version = snapshot.map_or(u64::MAX, |snapshot| snapshot.version);
+        let mut queue = self.queue();
+        if !queue.configure(version, setting) {
+            return Refreshed::Old;
         }
+        // Under the same lock, so that the queue's version and what lanes are handed are of one configuration.
         self.ready.store(ready.clone());
-        ready
+        drop(queue);
+        let mut health = self.health();
+        match ready {
+            Some(ready) => {
+                health.get_or_insert(ready.endpoint.health);
+                Refreshed::Pushed(ready)
+            }
+            None => {
+                // Pushed again it begins anew.
+                *health = None;
+                Refreshed::Off
+            }
+        }
     }
 
     /// Sets the moment to wake it, unless an earlier one is set; whether it was set.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{
-    Delivery, DeliveryState, EndpointState, Health, Mode, RetrySchedule, Timestamp,
+    Delivery, DeliveryState, Health, RetrySchedule, Timestamp,
     attempt::{Attempt, Outcome},
     endpoint::{DisabledReason, HealthVerdict},
 };
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{
     attempt,
     dispatcher::{Inner, Turn},
-    endpoint::{Lane, Ready},
+    endpoint::{Lane, Ready, Refreshed},
     outcome::{self, Verdict},
     queue::{Job, Next, QUEUE_MAX},
     slots::{FAST, Slot},
@@ -32,11 +32,13 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
         }
         let Some(ready) = configuration(&inner, &lane).await else {
             lane.queue().abandon_lane();
-            break;
+            inner.slots.give_back(slot);
+            return end_draining(&inner, &lane).await;
         };
-        let next = lane.queue().next();
+        let next = lane.queue().next(ready.version);
         match next {
             Next::End => break,
+            Next::Stale => {}
             Next::Look => look(&inner, &lane, &ready).await,
             Next::Attempt(mut job) => {
                 let start = *job.start.get_or_insert_with(|| start_at(&lane, &ready));
@@ -78,15 +80,31 @@ async fn configuration(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Arc<Ready
     if let Some(ready) = lane.ready() {
         return Some(ready);
     }
-    lane.begin_refresh();
-    match inner.log.app_by_no(lane.app.no).await {
-        Ok(snapshot) => lane.refresh(snapshot.as_deref()),
-        Err(error) => {
-            lane.set_stale();
-            tracing::warn!(error = &error as &dyn std::error::Error, "an endpoint could not be read");
-            inner.timers.wake_at(lane, inner.clock.now().after(STORE_WAIT));
-            None
+    loop {
+        lane.begin_refresh();
+        match inner.log.app_by_no(lane.app.no).await {
+            Ok(snapshot) => match lane.refresh(snapshot.as_deref()) {
+                Refreshed::Pushed(ready) => return Some(ready),
+                Refreshed::Off => return None,
+                Refreshed::Old => {}
+            },
+            Err(error) => {
+                lane.set_stale();
+                tracing::warn!(error = &error as &dyn std::error::Error, "an endpoint could not be read");
+                inner.timers.wake_at(lane, inner.clock.now().after(STORE_WAIT));
+                return None;
+            }
         }
+    }
+}
+
+/// If the endpoint left push and nothing of it is in flight or unwritten any more, readers may begin. What fails here
+/// is done by the next scan.
+async fn end_draining(inner: &Arc<Inner>, lane: &Arc<Lane>) {
+    let drained = lane.queue().drained();
+    let Some(since) = drained else { return };
+    if let Err(error) = inner.log.store().end_draining(lane.no, since).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "an endpoint was not handed to its readers");
     }
 }
 
@@ -230,11 +248,15 @@ async fn follow(
                 );
                 set_health(inner, lane, health).await;
             }
+            HealthVerdict::Disable if ready.endpoint.hold_when_failing => {
+                hold(inner, lane, ready, "nothing but failures").await;
+            }
             HealthVerdict::Disable => disable(inner, lane, ready, DisabledReason::Failing).await,
         },
     }
+    // One that keeps order does not go on past what it could not be brought.
     if ready.endpoint.fifo && after.state == DeliveryState::Exhausted && verdict != Verdict::Gone {
-        hold(inner, lane, ready).await;
+        hold(inner, lane, ready, "its first delivery is exhausted").await;
     }
 }
 
@@ -255,21 +277,14 @@ async fn disable(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, reason: Di
     }
 }
 
-/// An endpoint that keeps order does not go on past what it could not be brought.
-async fn hold(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
-    let mut endpoint = (*ready.endpoint).clone();
-    if endpoint.state != EndpointState::Enabled {
-        return;
-    }
-    endpoint.mode = Mode::Held;
-    match inner.log.store().update_endpoint(endpoint).await {
-        Ok(_) => {
-            tracing::warn!(endpoint.id = %ready.endpoint.id, "endpoint.held: its first delivery is exhausted");
-        }
+/// Stops bringing it anything, without losing what it is owed. If it was changed meanwhile so that it is not to be
+/// held any more, it is not.
+async fn hold(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, why: &str) {
+    match inner.log.store().hold_endpoint(lane.no).await {
+        Ok(true) => tracing::warn!(endpoint.id = %ready.endpoint.id, "endpoint.held: {why}"),
+        Ok(false) => {}
         Err(error) => {
-            // It was changed meanwhile: whoever changed it decides.
-            tracing::warn!(error = &error as &dyn std::error::Error, endpoint.id = %ready.endpoint.id, "not held");
-            lane.set_stale();
+            tracing::error!(error = &error as &dyn std::error::Error, endpoint.id = %ready.endpoint.id, "not held");
         }
     }
 }

@@ -115,7 +115,13 @@ async fn flush(inner: &Arc<Inner>) {
         if let DeliveryState::Owed { due_at: Some(due_at), .. } = settlement.delivery.state {
             inner.timers.wake_at(&lane, due_at);
         }
-        lane.queue().settled(settlement.delivery.key.seq);
+        let mut queue = lane.queue();
+        queue.settled(settlement.delivery.key.seq);
+        if queue.may_be_drained() {
+            // The lane that looks finds out.
+            queue.look_again();
+        }
+        drop(queue);
         inner.kick(&lane);
     }
 }

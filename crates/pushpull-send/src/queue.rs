@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use pushpull_domain::{Delivery, Message, Seq};
+use pushpull_domain::{Delivery, Message, Seq, Timestamp};
 use tokio::time::Instant;
 
 use crate::outcome::Verdict;
@@ -44,8 +44,25 @@ pub(crate) enum Next {
     Attempt(Box<Job>),
     /// Look in the table; the lane that is told so is the only one.
     Look,
+    /// Read the configuration again: it is not the one that the queue works by now.
+    Stale,
     /// End: there is nothing, or enough are at work.
     End,
+}
+
+/// What the configuration makes of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Setting {
+    /// It is pushed.
+    Pushed {
+        /// One at a time, in order.
+        fifo: bool,
+    },
+    /// Nothing may be brought to the endpoint. If it left push, since when, until nothing of it is in flight.
+    Off {
+        /// Since when it drains.
+        draining: Option<Timestamp>,
+    },
 }
 
 #[derive(Debug)]
@@ -65,6 +82,13 @@ pub(crate) struct Queue {
     fifo: bool,
     /// The first in order waits for its next attempt, and all others with it.
     blocked: bool,
+    /// The configuration that it works by. A lane that has another may not take from it: so nothing is begun
+    /// once it is known that nothing may be.
+    version: u64,
+    /// Nothing is taken in: it would only be thrown away.
+    off: bool,
+    /// Since when its endpoint drains, as far as is known.
+    draining: Option<Timestamp>,
 }
 
 impl Default for Queue {
@@ -79,13 +103,56 @@ impl Default for Queue {
             window: WINDOW_MIN,
             fifo: false,
             blocked: false,
+            version: 0,
+            off: false,
+            draining: None,
         }
     }
 }
 
 impl Queue {
+    /// Works by a configuration from now on; `false`: it works by a newer one already.
+    pub(crate) fn configure(&mut self, version: u64, setting: Setting) -> bool {
+        if version < self.version {
+            return false;
+        }
+        self.version = version;
+        match setting {
+            Setting::Pushed { fifo } => {
+                self.fifo = fifo;
+                self.off = false;
+                self.draining = None;
+            }
+            Setting::Off { draining } => {
+                self.clear();
+                self.blocked = false;
+                self.off = true;
+                self.draining = draining;
+            }
+        }
+        true
+    }
+
+    /// The configuration may be another: what comes is taken in until that is known.
+    pub(crate) fn reconsider(&mut self) {
+        self.off = false;
+    }
+
+    /// Whether it drains, as far as is known, and nothing of it is in flight.
+    pub(crate) fn may_be_drained(&self) -> bool {
+        self.draining.is_some() && self.known.is_empty()
+    }
+
+    /// Since when it drained, if nothing of it is in flight any more and nothing can be begun.
+    pub(crate) fn drained(&self) -> Option<Timestamp> {
+        self.draining.filter(|_| self.off && self.known.is_empty())
+    }
+
     /// Takes in what was just committed. What has no room stays in the table.
     pub(crate) fn offer(&mut self, job: Job) {
+        if self.off {
+            return;
+        }
         // Order is only kept if nothing is taken in ahead of what the table still has.
         let in_order = !self.fifo || !(self.look || self.looking || self.blocked);
         if self.ready.len() < QUEUE_MAX && in_order {
@@ -116,12 +183,19 @@ impl Queue {
     /// A job that was taken is not attempted now.
     pub(crate) fn put_back(&mut self, job: Job) {
         self.in_flight -= 1;
-        self.ready.push_front(job);
+        if self.off {
+            self.known.remove(&job.delivery.key.seq);
+        } else {
+            self.ready.push_front(job);
+        }
     }
 
     /// Takes in what the table had. `more`: it may have more.
     pub(crate) fn looked(&mut self, jobs: impl IntoIterator<Item = Job>, more: bool) {
         self.looking = false;
+        if self.off {
+            return;
+        }
         self.look |= more;
         for job in jobs {
             self.insert(job);
@@ -131,11 +205,6 @@ impl Queue {
     /// Seqs that are in memory in any way.
     pub(crate) fn known(&self) -> Vec<Seq> {
         self.known.iter().copied().collect()
-    }
-
-    /// One at a time and in order from now on, or not.
-    pub(crate) fn set_fifo(&mut self, fifo: bool) {
-        self.fifo = fifo;
     }
 
     fn window(&self) -> usize {
@@ -157,8 +226,11 @@ impl Queue {
         begun
     }
 
-    /// What a lane is to do. On [`Next::End`] it has ended.
-    pub(crate) fn next(&mut self) -> Next {
+    /// What a lane is to do that has the configuration of this version. On [`Next::End`] it has ended.
+    pub(crate) fn next(&mut self, version: u64) -> Next {
+        if version != self.version {
+            return Next::Stale;
+        }
         if self.in_flight < self.window() && self.lanes <= self.window() {
             if let Some(job) = self.ready.pop_front() {
                 self.in_flight += 1;
@@ -254,7 +326,7 @@ mod tests {
     }
 
     fn attempt(queue: &mut Queue) -> u64 {
-        match queue.next() {
+        match queue.next(0) {
             Next::Attempt(job) => job.delivery.key.seq.0,
             other => panic!("{other:?}"),
         }
@@ -269,9 +341,42 @@ mod tests {
         assert_eq!((attempt(&mut queue), attempt(&mut queue)), (1, 2));
         queue.attempted(Verdict::Succeeded, true);
         queue.looked([job(1)], false);
-        assert!(matches!(queue.next(), Next::End), "settled in memory, not yet in the table");
+        assert!(matches!(queue.next(0), Next::End), "settled in memory, not yet in the table");
         queue.settled(Seq(1));
         assert_eq!(queue.known(), [Seq(2)]);
+    }
+
+    #[test]
+    fn a_queue_that_is_off_begins_nothing_and_says_when_all_is_over() {
+        let since = Timestamp::from_millis(5);
+        let mut queue = Queue::default();
+        for seq in 1..=3 {
+            queue.offer(job(seq));
+        }
+        assert_eq!(queue.begin_lanes(), 2);
+        let flying = match queue.next(0) {
+            Next::Attempt(job) => *job,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(attempt(&mut queue), 2);
+        assert!(queue.configure(7, Setting::Off { draining: Some(since) }));
+        assert!(!queue.configure(6, Setting::Pushed { fifo: false }), "read before the change");
+        queue.offer(job(4));
+        queue.looked([job(5)], true);
+        assert_eq!(queue.known().len(), 2, "only what is in flight");
+        assert!(matches!(queue.next(0), Next::Stale), "a lane that read it before");
+        queue.put_back(flying);
+        queue.attempted(Verdict::Failed, false);
+        assert_eq!(queue.drained(), None, "the outcome is not written");
+        queue.settled(Seq(2));
+        assert!(queue.may_be_drained());
+        assert_eq!(queue.drained(), Some(since));
+        queue.reconsider();
+        assert_eq!(queue.drained(), None, "the configuration is to be read again");
+        queue.offer(job(6));
+        assert!(queue.configure(8, Setting::Pushed { fifo: false }));
+        assert!(matches!(queue.next(8), Next::Attempt(_)));
+        assert_eq!(queue.drained(), None);
     }
 
     #[test]
@@ -285,8 +390,8 @@ mod tests {
             attempt(&mut queue);
             queue.attempted(Verdict::Succeeded, true);
         }
-        assert!(matches!(queue.next(), Next::Look));
-        assert!(matches!(queue.next(), Next::End), "one lane looks");
+        assert!(matches!(queue.next(0), Next::Look));
+        assert!(matches!(queue.next(0), Next::End), "one lane looks");
     }
 
     #[test]
@@ -315,20 +420,20 @@ mod tests {
     #[test]
     fn a_fifo_queue_waits_for_its_first() {
         let mut queue = Queue::default();
-        queue.set_fifo(true);
+        queue.configure(0, Setting::Pushed { fifo: true });
         queue.offer(job(1));
         queue.offer(job(2));
         assert_eq!(queue.begin_lanes(), 1);
         assert_eq!(attempt(&mut queue), 1);
         queue.attempted(Verdict::Failed, false);
-        assert!(matches!(queue.next(), Next::End));
+        assert!(matches!(queue.next(0), Next::End));
         queue.offer(job(3));
         assert_eq!(queue.begin_lanes(), 0, "blocked");
         queue.look_again();
         assert_eq!(queue.begin_lanes(), 0, "the failure is not written yet");
         queue.settled(Seq(1));
         assert_eq!(queue.begin_lanes(), 1);
-        assert!(matches!(queue.next(), Next::Look));
+        assert!(matches!(queue.next(0), Next::Look));
         queue.looked([job(1), job(2), job(3)], false);
         assert_eq!(attempt(&mut queue), 1);
     }

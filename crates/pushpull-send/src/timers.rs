@@ -69,6 +69,7 @@ pub(crate) async fn run(inner: Arc<Inner>) {
     loop {
         if inner.timers.scan_now.swap(false, Ordering::AcqRel) || tokio::time::Instant::now() >= next_scan {
             next_scan = tokio::time::Instant::now() + scan(&inner).await;
+            scan_draining(&inner).await;
             inner.sweep();
         }
         let (due, next) = inner.timers.due(inner.clock.now());
@@ -100,6 +101,22 @@ async fn scan(inner: &Arc<Inner>) -> Duration {
                 "the store could not say who is owed something"
             );
             SCAN_AGAIN
+        }
+    }
+}
+
+/// Looks at endpoints that left push: of those that nobody looks after, nothing is in flight.
+async fn scan_draining(inner: &Arc<Inner>) {
+    match inner.log.store().draining_endpoints().await {
+        Ok(draining) => {
+            for (endpoint, app) in draining {
+                let lane = inner.lane(endpoint, app);
+                lane.queue().look_again();
+                inner.kick(&lane);
+            }
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the store could not say what drains");
         }
     }
 }

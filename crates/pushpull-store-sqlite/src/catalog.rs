@@ -3,6 +3,7 @@
 mod apps;
 mod endpoints;
 mod keys;
+mod modes;
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use futures_util::future::BoxFuture;
 use pushpull_domain::{
     App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentId,
     EnvironmentNo, EventType, EventTypeName, Health, KeyId, Timestamp,
-    endpoint::DisabledReason,
+    endpoint::{DisabledReason, PushFrom},
     key::{ApiKey, KeyHash, PollerToken},
 };
 use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError};
@@ -185,8 +186,12 @@ impl Catalog for Sqlite {
         Box::pin(self.change(move |tx| endpoints::create(tx, endpoint)))
     }
 
-    fn update_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
-        Box::pin(self.change(move |tx| endpoints::update(tx, endpoint)))
+    fn update_endpoint_from(
+        &self,
+        endpoint: Endpoint,
+        from: PushFrom,
+    ) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
+        Box::pin(self.change(move |tx| endpoints::update(tx, endpoint, &from)))
     }
 
     fn delete_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -224,7 +229,7 @@ impl Catalog for Sqlite {
                 .conn
                 .query_row(
                     "UPDATE endpoint SET disabled_at = ?2, disabled_reason = ?3, updated_at = max(updated_at + 1, ?2)
-                     WHERE no = ?1 AND disabled_at IS NULL AND deleted_at IS NULL RETURNING app",
+                     WHERE no = ?1 AND disabled_at IS NULL AND mode = 0 AND deleted_at IS NULL RETURNING app",
                     params![no.0, at, number],
                     |row| row.get(0),
                 )
@@ -234,6 +239,18 @@ impl Catalog for Sqlite {
                 None => Ok(false),
             }
         }))
+    }
+
+    fn hold_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(self.write(move |tx| modes::hold(tx, no)))
+    }
+
+    fn draining_endpoints(&self) -> BoxFuture<'_, Result<Vec<(EndpointNo, AppNo)>, Error>> {
+        Box::pin(self.read(modes::draining))
+    }
+
+    fn end_draining(&self, no: EndpointNo, since: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
+        Box::pin(self.write(move |tx| modes::end_draining(tx, no, since)))
     }
 
     fn create_event_type(&self, event_type: EventType) -> BoxFuture<'_, Result<EventType, WriteError>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pushpull_domain::{
     App, AppNo, AppSnapshot, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentNo, EventType,
-    EventTypeName, Filter, Health, Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid,
+    EventTypeName, Filter, Health, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid,
     endpoint::{CustomHeaders, DisabledReason},
     key::{ApiKey, KeyHash, PollerToken, Scope},
     seal::Sealer,
@@ -254,6 +254,8 @@ pub(crate) fn endpoint(row: &Row<'_>, sealer: &Sealer) -> Result<Endpoint, Fault
             2 => Mode::Held,
             other => return Err(inconsistent("endpoint", id, format!("mode {other}"))),
         },
+        read_seq: Seq(row.get("read_seq")?),
+        draining_since: optional_time(row, "draining_since")?,
         state: state(row)?,
         health: Health {
             failing_since: optional_time(row, "failing_since")?,
@@ -262,6 +264,7 @@ pub(crate) fn endpoint(row: &Row<'_>, sealer: &Sealer) -> Result<Endpoint, Fault
         rate_limit: row.get("rate_limit")?,
         retry_schedule: optional("endpoint", row, "retry_schedule")?,
         fifo: row.get("fifo")?,
+        hold_when_failing: row.get("hold_when_failing")?,
         headers: open::<CustomHeaders>(sealer, &headers_place(&id), &sealed_headers)?,
         secrets: secrets(sealer, &id, &sealed_secrets)?,
         metadata: json::<Metadata>("endpoint", row, "metadata")?.unwrap_or_default(),

@@ -43,10 +43,13 @@ const NEXT_DUE: &str =
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE endpoint = ?1 AND due_at > ?2";
 
 /// What an endpoint is owed from a place (`?1`) on, also what is only about to become due: nothing may overtake
-/// it. From the beginning it passes over all that was delivered before; the dispatcher begins there only once.
+/// it. Not what readers were done with, unless it was asked for by hand since. From the beginning it passes over all
+/// that was delivered before; the dispatcher begins there only once.
 const BY_SEQ: &str = "
     SELECT key, message, state, due_at, trigger, attempts FROM delivery NOT INDEXED
-    WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND endpoint = ?3 ORDER BY key";
+    WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND endpoint = ?3
+        AND (due_at IS NOT NULL OR key & ((1 << 40) - 1) > (SELECT read_seq FROM endpoint WHERE no = ?3))
+    ORDER BY key";
 
 /// What is due for an endpoint, with its messages.
 pub(crate) fn due(

@@ -67,17 +67,23 @@ fn read(conn: &Connection, query: &QueueQuery) -> Result<QueuePage, Fault> {
     Ok(QueuePage { items, reached: Seq(reached.max(query.after.0)), ends })
 }
 
-fn ends(conn: &Connection, endpoint: EndpointNo) -> Result<QueueEnds, Fault> {
+/// Where a queue begins and ends.
+pub(crate) fn ends(conn: &Connection, endpoint: EndpointNo) -> Result<QueueEnds, Fault> {
     let trimmed: Option<u64> = conn
         .prepare_cached("SELECT trimmed_seq FROM endpoint WHERE no = ?1")?
         .query_row([endpoint.0], |row| row.get(0))
         .optional()?;
     let (first, last) = codec::range(endpoint.0);
-    let newest: Option<i64> = conn
-        .prepare_cached("SELECT max(key) FROM delivery WHERE key BETWEEN ?1 AND ?2")?
-        .query_row([first, last], |row| row.get(0))?;
-    let trimmed = trimmed.unwrap_or_default();
-    let last = newest.map_or(0, codec::place).max(trimmed);
+    let (oldest, newest): (Option<i64>, Option<i64>) = conn
+        .prepare_cached(
+            "SELECT (SELECT min(key) FROM delivery WHERE key BETWEEN ?1 AND ?2),
+                    (SELECT max(key) FROM delivery WHERE key BETWEEN ?1 AND ?2)",
+        )?
+        .query_row([first, last], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let removed = trimmed.unwrap_or_default();
+    // An old message that was sent by hand stood late in the queue: what is before it may be kept.
+    let trimmed = oldest.map_or(removed, |oldest| removed.min(codec::place(oldest) - 1));
+    let last = newest.map_or(0, codec::place).max(removed);
     Ok(QueueEnds { trimmed: Seq(trimmed), last: Seq(last) })
 }
 

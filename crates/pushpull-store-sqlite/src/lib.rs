@@ -7,10 +7,14 @@
 
 mod append;
 mod attempts;
+mod audit;
+mod behind;
 mod catalog;
 mod catalog_rows;
 mod checkpoint;
 mod codec;
+mod consumer_rows;
+mod consumers;
 mod deliveries;
 mod due;
 mod fault;
@@ -32,6 +36,7 @@ mod span;
 mod trim;
 mod tx;
 mod upkeep;
+mod work_queue;
 mod writer;
 
 use std::{

@@ -24,27 +24,70 @@ enum Kind {
     Failed = 0,
     /// What gathered while nobody pushed it.
     Gathered = 1,
+    /// What is due although nobody pushes it any more.
+    Withdrawn = 2,
+}
+
+impl Kind {
+    fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Gathered,
+            2 => Self::Withdrawn,
+            _ => Self::Failed,
+        }
+    }
 }
 
 pub(crate) fn start(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), Fault> {
-    insert(tx, recovery, Kind::Failed)
+    // What readers were done with they have.
+    let read: Option<u64> = tx
+        .conn
+        .query_row("SELECT read_seq FROM endpoint WHERE no = ?1", [recovery.endpoint.0], |row| row.get(0))
+        .optional()?;
+    insert(tx, recovery, Kind::Failed, Seq(read.unwrap_or_default()))
 }
 
-/// The dispatcher is to bring what gathered at an endpoint. The first of it, which is mostly all, is owed when this
-/// returns; a million deliveries would hold up every other write.
-pub(crate) fn start_gathered(tx: &mut Tx<'_>, app: AppNo, endpoint: EndpointNo) -> Result<(), Fault> {
+/// The dispatcher is to bring what gathered at an endpoint after a place. The first of it, which is mostly all, is
+/// owed when this returns; a million deliveries would hold up every other write.
+pub(crate) fn start_gathered(
+    tx: &mut Tx<'_>,
+    app: AppNo,
+    endpoint: EndpointNo,
+    after: Seq,
+) -> Result<(), Fault> {
+    start_move(tx, app, endpoint, Kind::Gathered, after)
+}
+
+/// Nobody pushes an endpoint any more: nothing it is owed is due. The first of it at once, as above. Until the rest
+/// has followed it stands in the index of what is due, where the mode keeps it from the dispatcher.
+pub(crate) fn start_withdrawal(tx: &mut Tx<'_>, app: AppNo, endpoint: EndpointNo) -> Result<(), Fault> {
+    start_move(tx, app, endpoint, Kind::Withdrawn, Seq(0))
+}
+
+fn start_move(
+    tx: &mut Tx<'_>,
+    app: AppNo,
+    endpoint: EndpointNo,
+    kind: Kind,
+    after: Seq,
+) -> Result<(), Fault> {
+    // What an earlier change of mode has left to do would undo this one, or go back behind its place.
+    tx.conn.execute(
+        "UPDATE recovery SET done = 1, updated_at = ?2 WHERE endpoint = ?1 AND kind IN (1, 2) AND NOT done",
+        params![endpoint.0, tx.now.as_millis()],
+    )?;
     let task = TaskId::new(tx.now, chance::bytes(&*tx.shared.chance));
     let (since, until) = (Timestamp::default(), Timestamp::from_millis(i64::MAX));
     let recovery = Recovery { task, app, endpoint, since, until, updated_at: tx.now };
-    insert(tx, &recovery, Kind::Gathered)?;
+    insert(tx, &recovery, kind, after)?;
     step(tx, task).map(drop)
 }
 
-fn insert(tx: &mut Tx<'_>, recovery: &Recovery, kind: Kind) -> Result<(), Fault> {
+fn insert(tx: &mut Tx<'_>, recovery: &Recovery, kind: Kind, after: Seq) -> Result<(), Fault> {
     let end = endpoint_memory(tx.conn, tx.memory, recovery.endpoint)?.last_seq + 1;
     tx.conn.execute(
         "INSERT INTO recovery (task, kind, app, endpoint, since, until, next_seq, end_seq, updated_at, done)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, ?7, ?8, 0)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0)",
         params![
             recovery.task.to_string(),
             kind as u8,
@@ -52,6 +95,7 @@ fn insert(tx: &mut Tx<'_>, recovery: &Recovery, kind: Kind) -> Result<(), Fault>
             recovery.endpoint.0,
             recovery.since.as_millis(),
             recovery.until.as_millis(),
+            after.0 + 1,
             end,
             tx.now.as_millis()
         ],
@@ -80,7 +124,7 @@ pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault>
     let mut query = tx.conn.prepare_cached("SELECT * FROM recovery WHERE task = ?1 AND NOT done")?;
     let found = query
         .query_row([task.to_string()], |r| {
-            let kind = if r.get::<_, u8>("kind")? == 1 { Kind::Gathered } else { Kind::Failed };
+            let kind = Kind::from_number(r.get("kind")?);
             Ok((row(r), kind, r.get::<_, u64>("next_seq")?, r.get::<_, u64>("end_seq")?))
         })
         .optional()?;
@@ -89,15 +133,24 @@ pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault>
     };
     let recovery = recovery?;
     let pushed = is_pushed(tx.conn, recovery.app, recovery.endpoint)?;
+    if kind == Kind::Withdrawn {
+        let withdrawn = if pushed == Some(false) { withdraw(tx, recovery.endpoint)? } else { 0 };
+        let done = withdrawn < STEP;
+        tx.conn.execute(
+            "UPDATE recovery SET done = ?2, updated_at = ?3 WHERE task = ?1",
+            params![task.to_string(), done, tx.now.as_millis()],
+        )?;
+        return Ok(RecoveryStep { reopened: 0, done });
+    }
     let looked = look(tx.conn, &recovery, kind, next_seq, end_seq)?;
     let wanted = looked.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| *key);
     let reopened = match (kind, pushed) {
-        (_, None) | (Kind::Gathered, Some(false)) => 0,
+        (_, None) | (Kind::Gathered | Kind::Withdrawn, Some(false)) => 0,
         (Kind::Failed, Some(pushed)) => {
             let due_at = pushed.then_some(tx.wall);
             each(wanted, |key| reopen(tx, key, due_at))?
         }
-        (Kind::Gathered, Some(true)) => each(wanted, |key| make_due(tx, key))?,
+        (Kind::Gathered | Kind::Withdrawn, Some(true)) => each(wanted, |key| make_due(tx, key))?,
     };
     let done = pushed.is_none() || looked.len() < STEP;
     let next = looked.last().map_or(end_seq, |(key, _)| codec::place(*key) + 1);
@@ -146,11 +199,28 @@ fn each(
     Ok(count)
 }
 
-/// The dispatcher is to bring a delivery, from now on.
+/// The dispatcher is to bring a delivery, from now on, or from when its message says.
 fn make_due(tx: &mut Tx<'_>, key: i64) -> Result<(), Fault> {
     tx.conn
-        .prepare_cached("UPDATE delivery SET due_at = ?2 WHERE key = ?1")?
+        .prepare_cached(
+            "UPDATE delivery SET due_at = max(?2, coalesce(
+                 (SELECT deliver_at FROM message WHERE message.key = delivery.message), 0)) WHERE key = ?1",
+        )?
         .execute(params![key, tx.wall.as_millis()])?;
     tx.tally.pending += 1;
     Ok(())
+}
+
+/// Some of what an endpoint is owed is not due any more; how much of it.
+fn withdraw(tx: &mut Tx<'_>, endpoint: EndpointNo) -> Result<usize, Fault> {
+    let withdrawn = tx
+        .conn
+        .prepare_cached(
+            "UPDATE delivery SET due_at = NULL WHERE key IN (
+                 SELECT key FROM delivery INDEXED BY delivery_due
+                 WHERE endpoint = ?1 AND due_at IS NOT NULL LIMIT ?2)",
+        )?
+        .execute(params![endpoint.0, STEP])?;
+    tx.tally.pending -= withdrawn as i64;
+    Ok(withdrawn)
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use pushpull_domain::{
-    AttemptId, Delivery, DeliveryState, Timestamp,
-    attempt::{Attempt, Outcome},
+    AttemptId, Delivery, DeliveryState, EndpointNo, Timestamp,
+    attempt::{Attempt, Outcome, Trigger},
 };
 use pushpull_store::Settlement;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
@@ -20,6 +20,7 @@ use crate::{
 /// The statements of a batch, looked up once for all of it.
 struct Statements<'c> {
     find: CachedStatement<'c>,
+    reader: CachedStatement<'c>,
     record: CachedStatement<'c>,
     update: CachedStatement<'c>,
 }
@@ -30,6 +31,7 @@ impl<'c> Statements<'c> {
             find: conn.prepare_cached(
                 "SELECT key, message, state, due_at, trigger, attempts, last_attempt FROM delivery WHERE key = ?1",
             )?,
+            reader: conn.prepare_cached("SELECT fifo FROM endpoint WHERE no = ?1 AND mode <> 0")?,
             record: conn.prepare_cached(
                 "INSERT INTO attempt (key, salt, message, seq, previous, started_at, trigger, url, status, class,
                      detail, timings, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
@@ -46,6 +48,21 @@ impl<'c> Statements<'c> {
         let mut found = self.find.query([key])?;
         let Some(row) = found.next()? else { return Ok(None) };
         Ok(Some((rows::delivery_row(row)?, row.get(6)?)))
+    }
+
+    /// How a delivery stands after a failure that leads to this state.
+    ///
+    /// If the endpoint left push meanwhile there is no next attempt, and no last one: whoever moves along it now has
+    /// it before them. One that keeps order was held because of its very first, which must not be first again.
+    fn failed(&mut self, endpoint: EndpointNo, state: DeliveryState) -> Result<DeliveryState, Fault> {
+        let reader: Option<bool> = self.reader.query_row([endpoint.0], |row| row.get(0)).optional()?;
+        Ok(match (reader, state) {
+            (Some(_), DeliveryState::Owed { trigger, .. }) => DeliveryState::Owed { due_at: None, trigger },
+            (Some(false), DeliveryState::Exhausted) => {
+                DeliveryState::Owed { due_at: None, trigger: Trigger::Scheduled }
+            }
+            (_, state) => state,
+        })
     }
 }
 
@@ -70,6 +87,9 @@ fn settle_one(
     let state = match (before.state, settlement.delivery.state) {
         // Only a success undoes a cancellation.
         (cancelled @ DeliveryState::Cancelled(_), new) if new != DeliveryState::Delivered => cancelled,
+        (_, new @ (DeliveryState::Owed { .. } | DeliveryState::Exhausted)) => {
+            statements.failed(settlement.delivery.key.endpoint, new)?
+        }
         (_, new) => new,
     };
     let (due_at, trigger) = match state {

@@ -6,13 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
-use pushpull_store::{Backlog, Error, Ledger, Retention, Size, Trimmed, Upkeep};
+use pushpull_store::{Backlog, Behind, ConsumerKey, Error, Ledger, Retention, Size, Trimmed, Upkeep};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::{Sqlite, due::owed_endpoints, fault::Fault, trim};
+use crate::{Sqlite, behind, due::owed_endpoints, fault::Fault, trim};
 
 impl Upkeep for Sqlite {
     fn trim(&self, retention: Retention) -> BoxFuture<'_, Result<Trimmed, Error>> {
@@ -68,6 +69,15 @@ impl Upkeep for Sqlite {
         let bytes = length(self.file.clone()) + length(log);
         let free_bytes = rustix::fs::statvfs(&self.file).ok().map(|disk| disk.f_bavail * disk.f_frsize);
         Box::pin(async move { Ok(Size { bytes, free_bytes }) })
+    }
+
+    fn consumers_behind(
+        &self,
+        age: Duration,
+        after: Option<ConsumerKey>,
+    ) -> BoxFuture<'_, Result<Behind, Error>> {
+        let before = self.shared.clock.now().before(age);
+        Box::pin(self.read(move |conn| behind::behind(conn, before, after)))
     }
 
     fn check(&self) -> BoxFuture<'_, Result<(), Error>> {

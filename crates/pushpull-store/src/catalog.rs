@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use pushpull_domain::{
     App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, Environment, EnvironmentId, EnvironmentNo,
     EventType, EventTypeName, Health, Timestamp, Uid,
-    endpoint::DisabledReason,
+    endpoint::{DisabledReason, PushFrom},
     key::{ApiKey, KeyHash, PollerToken},
 };
 
@@ -146,14 +146,35 @@ pub trait Catalog: Send + Sync {
     /// `NotFound` if its application is gone.
     fn create_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>>;
     /// Writes an endpoint back; `endpoint.updated_at` is what was read, and comes back new. Its health is not
-    /// written (that is the dispatcher's), except that enabling it begins its health anew.
-    fn update_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>>;
+    /// written (that is the dispatcher's), except that enabling it, or pushing it again, begins its health anew.
+    ///
+    /// What a change of mode means is decided in the same transaction, and so `read_seq` and `draining_since` are the
+    /// store's to give. It leaves push: nothing it is owed is due any more, and it drains. It is pushed again: `from`
+    /// says where the dispatcher goes on, `read_seq` is that place, and what is owed beyond it becomes due;
+    /// `WhichConsumer` if `from` names none that there is, or leaves open which of several.
+    fn update_endpoint_from(
+        &self,
+        endpoint: Endpoint,
+        from: PushFrom,
+    ) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>>;
+    /// The same, going on where the readers are.
+    fn update_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
+        self.update_endpoint_from(endpoint, PushFrom::Readers)
+    }
     /// Deletes an endpoint: gone from every answer at once with its tokens, what it is owed is cancelled.
     fn delete_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<(), WriteError>>;
     /// Notes how an endpoint is failing.
     fn set_health(&self, no: EndpointNo, health: Health) -> BoxFuture<'_, Result<(), Error>>;
-    /// Disables an endpoint, if it is enabled; `false`: it was not.
+    /// Disables an endpoint, if it is enabled and pushed; `false`: it was not. One that is read meanwhile goes on.
     fn disable_endpoint(&self, no: EndpointNo, reason: DisabledReason) -> BoxFuture<'_, Result<bool, Error>>;
+    /// Holds an endpoint that cannot be brought what it is owed, if it is enabled, pushed, and one that is to be held
+    /// (it keeps order, or is set to be held when it fails); `false`: it was not. As when its mode is changed.
+    fn hold_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<bool, Error>>;
+    /// Endpoints that left push, and of which something may still be in flight.
+    fn draining_endpoints(&self) -> BoxFuture<'_, Result<Vec<(EndpointNo, AppNo)>, Error>>;
+    /// Nothing is in flight any more of an endpoint that left push at this moment; `false`: it is not draining since
+    /// then. Safe to repeat.
+    fn end_draining(&self, no: EndpointNo, since: Timestamp) -> BoxFuture<'_, Result<bool, Error>>;
 
     /// Makes an event type. `Taken("name")` if there is one of its name.
     fn create_event_type(&self, event_type: EventType) -> BoxFuture<'_, Result<EventType, WriteError>>;

@@ -189,7 +189,9 @@ pub trait Deliveries: Send + Sync {
         limit: usize,
     ) -> BoxFuture<'_, Result<DuePage, Error>>;
     /// Writes what came of attempts. Written in one transaction, in the order given, after what was handed in
-    /// before. A delivery that was cancelled meanwhile stays so, unless the attempt succeeded.
+    /// before. A delivery that was cancelled meanwhile stays so, unless the attempt succeeded. A failure at an
+    /// endpoint that is not pushed any more is owed without a due time, whatever its schedule says; only what an
+    /// endpoint that keeps order was held for stays exhausted.
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<(), Error>>;
 
     /// The deliveries of a message.

@@ -44,6 +44,9 @@ pub enum WriteError {
     /// It is gone.
     #[error("it does not exist")]
     NotFound,
+    /// Where the dispatcher is to go on is not clear: these are the endpoint's consumers, and none of them is named.
+    #[error("the consumer to go on from is not named")]
+    WhichConsumer(Vec<String>),
     /// Storage failed.
     #[error(transparent)]
     Store(#[from] Error),

@@ -4,17 +4,25 @@
 //! delivery. Each backend passes the suite in `conformance` (the feature
 //! of that name).
 
+pub mod audit;
 pub mod catalog;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod consumers;
 pub mod deliveries;
 pub mod error;
 pub mod feed;
 pub mod messages;
 pub mod publish;
 pub mod upkeep;
+pub mod work_queue;
 
+pub use audit::{Audit, AuditPage, Audits};
 pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref};
+pub use consumers::{
+    Asked, Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Consumers, Expired, ExpiredConsumer, Gap,
+    Lease, LeaseRequest, Refused,
+};
 pub use deliveries::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint,
     Recovery, RecoveryStep, Resent, Retention, Settlement, StoredAttempt, Trimmed,
@@ -23,9 +31,10 @@ pub use error::{Error, WriteError};
 pub use feed::{Feed, QueueEnds, QueueItem, QueuePage, QueueQuery};
 pub use messages::{Append, Appended, CommitListener, Idempotency, MessageFilter, MessageLog, Target};
 pub use publish::{Log, Published};
-pub use upkeep::{Backlog, Ledger, Size, Upkeep};
+pub use upkeep::{Backlog, Behind, BehindConsumer, Ledger, Size, Upkeep};
+pub use work_queue::{Answered, Answers, Nack, Parked, Take, Taken, TakenItem, WorkQueue};
 
 /// A whole store. One `Arc<dyn Store>` is handed to everything above.
-pub trait Store: Catalog + MessageLog + Deliveries + Feed + Upkeep {}
+pub trait Store: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Audits + Upkeep {}
 
-impl<T: Catalog + MessageLog + Deliveries + Feed + Upkeep> Store for T {}
+impl<T: Catalog + MessageLog + Deliveries + Feed + Consumers + WorkQueue + Audits + Upkeep> Store for T {}

@@ -1,11 +1,11 @@
 //! What keeps a store in order.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use futures_util::future::BoxFuture;
-use pushpull_domain::Timestamp;
+use pushpull_domain::{AppId, EndpointId, Seq, Timestamp};
 
-use crate::{Error, Retention, Trimmed};
+use crate::{ConsumerKey, Error, Retention, Trimmed};
 
 /// The books: accepted = delivered + owed + exhausted + cancelled (invariant I13).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,30 @@ pub struct Size {
     pub free_bytes: Option<u64>,
 }
 
+/// A consumer that retention is about to overtake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BehindConsumer {
+    /// Which.
+    pub key: ConsumerKey,
+    /// Whose application.
+    pub app: AppId,
+    /// Whose queue it reads.
+    pub endpoint: EndpointId,
+    /// What it has done.
+    pub committed: Seq,
+    /// When the message was made that it reads next.
+    pub next_at: Timestamp,
+}
+
+/// A part of the consumers, looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Behind {
+    /// Those that are behind.
+    pub consumers: Vec<BehindConsumer>,
+    /// After which to go on; `None`: that were all.
+    pub next: Option<ConsumerKey>,
+}
+
 /// Upkeep.
 pub trait Upkeep: Send + Sync {
     /// Removes some of what is older than it is kept: one bounded step.
@@ -61,6 +85,12 @@ pub trait Upkeep: Send + Sync {
     fn backlog(&self) -> BoxFuture<'_, Result<Backlog, Error>>;
     /// How big it is.
     fn size(&self) -> BoxFuture<'_, Result<Size, Error>>;
+    /// Consumers whose next message is older than this: one bounded step, after the consumer that the one before came to.
+    fn consumers_behind(
+        &self,
+        age: Duration,
+        after: Option<ConsumerKey>,
+    ) -> BoxFuture<'_, Result<Behind, Error>>;
     /// Whether it answers: a read and, unless it is full, a write.
     fn check(&self) -> BoxFuture<'_, Result<(), Error>>;
     /// Which history this is; another after a restore. Part of every position that leaves the house.

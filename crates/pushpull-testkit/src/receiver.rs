@@ -12,7 +12,10 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+};
 
 /// How long a test waits for what it expects: long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,18 +63,27 @@ pub struct Reply {
     pub headers: Vec<(&'static str, String)>,
     /// The body.
     pub body: Bytes,
+    /// It is not given before this has a permit for it.
+    pub gate: Option<Arc<Semaphore>>,
 }
 
 impl Reply {
     /// An empty answer with this status.
     pub fn status(status: u16) -> Self {
-        Self { status, headers: Vec::new(), body: Bytes::new() }
+        Self { status, headers: Vec::new(), body: Bytes::new(), gate: None }
     }
 
     /// The same with a header more.
     #[must_use]
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// The same, once this has a permit for it.
+    #[must_use]
+    pub fn behind(mut self, gate: &Arc<Semaphore>) -> Self {
+        self.gate = Some(Arc::clone(gate));
         self
     }
 
@@ -200,6 +212,9 @@ async fn respond(
         reply
     };
     state.news.notify_waiters();
+    if let Some(gate) = &reply.gate {
+        gate.acquire().await.expect("never closed").forget();
+    }
     let mut response = Response::new(Full::new(reply.body));
     *response.status_mut() = StatusCode::from_u16(reply.status).expect("a status");
     for (name, value) in reply.headers {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use pushpull_domain::{
     App, AppNo, AppSnapshot, Clock, Endpoint, EndpointId, EndpointNo, EndpointState, Environment,
     EnvironmentId, EnvironmentNo, EventTypeName, Filter, Health, Mode, NewMessage, Secrets, SeededChance,
-    Timestamp,
+    Seq, Timestamp,
     seal::MasterKey,
     signature::{Secret, SignatureType},
 };
@@ -102,11 +102,14 @@ pub fn new_endpoint(app: AppNo, url: &str) -> Endpoint {
         description: String::new(),
         filter: Filter::default(),
         mode: Mode::Push,
+        read_seq: Seq(0),
+        draining_since: None,
         state: EndpointState::Enabled,
         health: Health::default(),
         rate_limit: None,
         retry_schedule: None,
         fifo: false,
+        hold_when_failing: false,
         headers: std::collections::BTreeMap::new(),
         secrets: Secrets::new(Secret::generate(SignatureType::Hmac256, &SeededChance::new(3))),
         metadata: pushpull_domain::Metadata::new(),

@@ -1,7 +1,8 @@
 //! One program that joins applications both ways, by webhook and by API, over one durable log.
 //!
 //! Role: everything below is put together here; the only crate that names a backend, reads the machine's clock,
-//! its chance and its environment. Answers go to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage.
+//! its chance and its environment. Answers go to stdout, talk to stderr. Exit codes: 0 done, 1 failed, 2 usage, 7 no
+//! server can be reached.
 
 mod chance;
 mod clock;
@@ -40,6 +41,9 @@ fn main() -> ExitCode {
         Err(error) if is_closed_pipe(&error) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("error: {error:#}");
+            if let Some(ending) = error.downcast_ref::<commands::Ending>() {
+                return ExitCode::from(ending.code());
+            }
             // What is wrong with the settings is the caller's to mend, as a wrong flag is.
             if error.is::<config::Problems>() { ExitCode::from(2) } else { ExitCode::FAILURE }
         }

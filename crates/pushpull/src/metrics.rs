@@ -61,6 +61,7 @@ pub(crate) struct Metrics {
     pending: Gauge,
     oldest_pending: Level,
     dead_letters: Gauge,
+    consumers_behind: Gauge,
     store_bytes: Gauge,
 }
 
@@ -83,6 +84,7 @@ impl Metrics {
             pending: Gauge::default(),
             oldest_pending: Level::default(),
             dead_letters: Gauge::default(),
+            consumers_behind: Gauge::default(),
             store_bytes: Gauge::default(),
             registry: Registry::default(),
         };
@@ -116,6 +118,11 @@ impl Metrics {
             "Deliveries whose every attempt failed",
             metrics.dead_letters.clone(),
         );
+        registry.register(
+            "consumers_behind",
+            "Consumers that retention will overtake, as last looked for",
+            metrics.consumers_behind.clone(),
+        );
         registry.register_with_unit(
             "store",
             "Size of the store on disk",
@@ -123,6 +130,11 @@ impl Metrics {
             metrics.store_bytes.clone(),
         );
         Self { registry, ..metrics }
+    }
+
+    /// So many consumers are behind.
+    pub(crate) fn consumers_behind(&self, count: usize) {
+        self.consumers_behind.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     fn encode(&self) -> String {

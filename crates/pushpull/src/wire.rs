@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The name this program gives itself when it calls.
-const USER_AGENT: &str = concat!("pushpull/", env!("CARGO_PKG_VERSION"));
+pub(crate) const USER_AGENT: &str = concat!("pushpull/", env!("CARGO_PKG_VERSION"));
 
 /// A server at work.
 pub(crate) struct Server {
@@ -64,8 +64,9 @@ impl Server {
         let feed = Arc::new(Feed::new(Arc::clone(&log), iterators));
         let router =
             router(config, &log, &feed, &url).merge(metrics_page(config, &log, &metrics, &environment));
-        let dispatcher = Arc::new(dispatcher(config, &log, metrics, delivery)?);
-        let upkeep = Upkeep::start(Arc::clone(log.store()), Arc::clone(&dispatcher), config.retention);
+        let dispatcher = Arc::new(dispatcher(config, &log, Arc::clone(&metrics), delivery)?);
+        let upkeep =
+            Upkeep::start(Arc::clone(log.store()), Arc::clone(&dispatcher), metrics, config.retention);
         let listening = front.open(router);
         Ok(Self { url, admin_key, listening, feed, dispatcher, upkeep, store, _lock: lock })
     }

@@ -151,6 +151,8 @@ impl DestinationIn {
             rate_limit: None,
             retry_schedule: None,
             version: None,
+            hold_when_failing: None,
+            from: None,
         };
         Ok(DestinationSettings { kind, endpoint: endpoint.check(policy).map_err(in_config)? })
     }

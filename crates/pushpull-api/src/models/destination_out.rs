@@ -54,7 +54,7 @@ pub struct DestinationOut {
     /// How it stands.
     pub status: DestinationStatus,
     /// Its place in its queue, as the poller takes it: of a `fifoEndpoint`, after what it is done with; of a
-    /// `pollingEndpoint`, before the earliest that is kept.
+    /// `pollingEndpoint`, where a new reader begins: before the earliest that is kept and was not pushed before.
     pub current_iterator: String,
     /// Why it is disabled or tried again.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use pushpull_domain::{
     AppNo, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter, Health,
-    Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid, chance,
-    endpoint::{CustomHeaders, DisabledReason},
+    Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
+    endpoint::{CustomHeaders, DisabledReason, PushFrom},
     signature::{Secret, SignatureType},
 };
 use pushpull_net::{Policy, Target};
@@ -68,6 +68,13 @@ pub struct EndpointIn {
     pub version: Option<u16>,
     /// One at a time, in order.
     pub fifo: Option<bool>,
+    /// Where it would be disabled for failing it is set to `held` instead, and goes on taking messages.
+    pub hold_when_failing: Option<bool>,
+    /// With `mode: push`, of an endpoint that was not pushed: where to go on. A consumer's name (after what it has
+    /// committed), `earliest` (all that was not answered 2xx) or `latest` (only what comes from now on). Absent:
+    /// after what its only consumer has committed; with several it must be said.
+    #[schemars(with = "Option<schema::Uid>")]
+    pub from: Option<String>,
 }
 
 /// What is asked of an endpoint, checked.
@@ -84,6 +91,8 @@ pub(crate) struct EndpointSettings {
     mode: Option<Mode>,
     retry_schedule: Option<RetrySchedule>,
     fifo: bool,
+    hold_when_failing: bool,
+    from: PushFrom,
 }
 
 impl EndpointIn {
@@ -111,6 +120,8 @@ impl EndpointIn {
             mode: self.mode,
             retry_schedule: self.retry_schedule,
             fifo: self.fifo.unwrap_or_default(),
+            hold_when_failing: self.hold_when_failing.unwrap_or_default(),
+            from: check_from(self.from.as_deref(), self.mode)?,
         })
     }
 }
@@ -134,11 +145,14 @@ impl EndpointSettings {
             description: String::new(),
             filter: Filter::default(),
             mode: Mode::Push,
+            read_seq: Seq(0),
+            draining_since: None,
             state: EndpointState::Enabled,
             health: Health::default(),
             rate_limit: None,
             retry_schedule: None,
             fifo: false,
+            hold_when_failing: false,
             headers: CustomHeaders::new(),
             secrets: Secrets::new(secret),
             metadata: Metadata::new(),
@@ -167,6 +181,7 @@ impl EndpointSettings {
         endpoint.description = kept.description;
         endpoint.rate_limit = kept.rate_limit;
         endpoint.retry_schedule = kept.retry_schedule;
+        endpoint.hold_when_failing = kept.hold_when_failing;
         endpoint.mode = kept.mode;
         Ok(())
     }
@@ -187,6 +202,12 @@ impl EndpointSettings {
         endpoint.mode = self.mode.unwrap_or(endpoint.mode);
         endpoint.retry_schedule.clone_from(&self.retry_schedule);
         endpoint.fifo = self.fifo;
+        endpoint.hold_when_failing = self.hold_when_failing;
+    }
+
+    /// Where to go on, if it is pushed again.
+    pub(crate) fn from(&self) -> &PushFrom {
+        &self.from
     }
 
     /// Gives it a uid if it was not given one: what it was called by in the path.
@@ -280,6 +301,17 @@ pub(crate) fn check_has_url(mode: Mode, url: &str) -> Result<(), Problem> {
         });
     }
     Ok(())
+}
+
+/// Where to go on: said only together with the switch.
+pub(crate) fn check_from(from: Option<&str>, mode: Option<Mode>) -> Result<PushFrom, Problem> {
+    match from {
+        None => Ok(PushFrom::Readers),
+        Some(_) if mode != Some(Mode::Push) => Err(invalid("from", "goes with `mode`: `push` only")),
+        Some("earliest") => Ok(PushFrom::Earliest),
+        Some("latest") => Ok(PushFrom::Latest),
+        Some(name) => name.parse().map(PushFrom::Consumer).map_err(|error| invalid("from", error)),
+    }
 }
 
 /// The published API once had versions of endpoints; there is one.

@@ -53,6 +53,10 @@ pub struct EndpointOut {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Mode>")]
     pub mode: Option<Mode>,
+    /// It left push a moment ago: what was in flight then may still be answered. Readers get nothing until it is over,
+    /// so that they get nothing twice. Absent: that is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub draining: bool,
     /// Its own waits between attempts, in seconds; absent: the event type's, else the server's.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<f64>>")]
@@ -60,6 +64,9 @@ pub struct EndpointOut {
     /// One at a time, in order; absent: it is not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fifo: bool,
+    /// It is held where it would be disabled for failing; absent: it is disabled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold_when_failing: bool,
     /// When it was made.
     #[schemars(extend("format" = "date-time"))]
     pub created_at: String,
@@ -85,8 +92,10 @@ impl From<&Endpoint> for EndpointOut {
             version: 1,
             metadata: endpoint.metadata.clone(),
             mode: Some(endpoint.mode).filter(|mode| *mode != Mode::Push),
+            draining: endpoint.draining_since.is_some(),
             retry_schedule: endpoint.retry_schedule.clone(),
             fifo: endpoint.fifo,
+            hold_when_failing: endpoint.hold_when_failing,
             created_at: endpoint.created_at.to_string(),
             updated_at: endpoint.updated_at.to_string(),
         }

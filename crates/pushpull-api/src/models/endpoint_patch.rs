@@ -2,14 +2,15 @@
 
 use pushpull_domain::{
     Channel, Endpoint, EndpointId, EventTypeName, Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid,
+    endpoint::PushFrom,
 };
 use pushpull_net::Policy;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::endpoint_in::{
-    self, CHANNELS_MAX, check_event_types, check_has_url, check_list, check_rate, check_secret, check_uid,
-    check_url, check_version, set_disabled,
+    self, CHANNELS_MAX, check_event_types, check_from, check_has_url, check_list, check_rate, check_secret,
+    check_uid, check_url, check_version, set_disabled,
 };
 use super::schema;
 use crate::{
@@ -72,9 +73,24 @@ pub struct EndpointPatch {
     #[serde(deserialize_with = "given")]
     #[schemars(with = "bool")]
     pub fifo: Option<bool>,
+    /// Where it would be disabled for failing it is set to `held` instead, and goes on taking messages.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "bool")]
+    pub hold_when_failing: Option<bool>,
+    /// With `mode: push`, of an endpoint that was not pushed: where to go on. A consumer's name (after what it has
+    /// committed), `earliest` (all that was not answered 2xx) or `latest` (only what comes from now on). Absent:
+    /// after what its only consumer has committed; with several it must be said.
+    #[serde(deserialize_with = "given")]
+    #[schemars(with = "schema::Uid")]
+    pub from: Option<String>,
 }
 
 impl EndpointPatch {
+    /// Where to go on, if it is pushed again.
+    pub(crate) fn from(&self) -> Result<PushFrom, Problem> {
+        check_from(self.from.as_deref(), self.mode)
+    }
+
     /// Changes an endpoint as asked; on an error it may be changed in part, and is to be thrown away.
     pub(crate) fn apply(
         &self,
@@ -122,6 +138,9 @@ impl EndpointPatch {
         }
         if let Some(fifo) = self.fifo {
             endpoint.fifo = fifo;
+        }
+        if let Some(hold_when_failing) = self.hold_when_failing {
+            endpoint.hold_when_failing = hold_when_failing;
         }
         check_has_url(endpoint.mode, &endpoint.url)
     }

@@ -6,13 +6,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 /// An event type whose example is always known: what the Svix API's clients send to try an endpoint.
-pub(crate) const PING: &str = "svix.ping";
+pub const PING: &str = "svix.ping";
 /// What it carries.
-pub(crate) const PING_PAYLOAD: &str = r#"{"success":true}"#;
+pub const PING_PAYLOAD: &str = r#"{"success":true}"#;
 
 /// Why there is no example.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoExample {
+pub enum NoExample {
     /// The schemas have none.
     #[error("the event type's newest schema has no example; give it `examples`")]
     None,
@@ -26,7 +26,7 @@ pub(crate) enum NoExample {
 
 /// The example with this index in the newest of an event type's schemas (those are given by version).
 /// A schema that has only one `example` gives that, whatever the index.
-pub(crate) fn find(schemas: &RawValue, index: usize) -> Result<&RawValue, NoExample> {
+pub fn find(schemas: &RawValue, index: usize) -> Result<&RawValue, NoExample> {
     let versions = parts::<BTreeMap<String, &RawValue>>(schemas)?;
     let newest = versions.into_iter().max_by_key(|(version, _)| version.parse::<u64>().unwrap_or(0));
     let schema = parts::<BTreeMap<String, &RawValue>>(newest.ok_or(NoExample::None)?.1)?;

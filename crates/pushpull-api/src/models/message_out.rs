@@ -1,14 +1,18 @@
 //! Messages as they are shown.
 
+use std::{borrow::Cow, collections::BTreeMap};
+
 use pushpull_domain::{Message, Payload};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
 use serde_json::value::RawValue;
 
 use super::{json::Object, schema};
 
 /// What stands for a payload that was not asked for.
 const LEFT_OUT: &[u8] = b"{}";
+/// The member of what stands for text.
+const RAW_PAYLOAD: &str = "rawPayload";
 /// What stands for a payload that is erased.
 const EXPIRED: &[u8] = br#"{"expired":true}"#;
 
@@ -29,7 +33,8 @@ pub struct MessageOut {
     #[schemars(with = "schema::Name")]
     pub event_type: String,
     /// The payload as it came. `{}` if it was not asked for, `{"expired": true}` if it is erased,
-    /// `{"rawPayload": "..."}` if it is text that is no JSON object.
+    /// `{"rawPayload": "..."}` if it came as text that could not be had back from here to the byte: no JSON object,
+    /// or one with spaces around it, or one of this very form.
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     pub payload: Box<RawValue>,
     /// Dimensions of filtering.
@@ -94,22 +99,25 @@ fn write_payload(out: &mut Vec<u8>, message: &Message, with_content: bool) {
     match &message.payload {
         Payload::Expunged => out.extend_from_slice(EXPIRED),
         // Without a content type it is JSON, checked when it came.
-        Payload::Kept(bytes) if message.content_type.is_none() || is_json_object(bytes) => {
+        Payload::Kept(bytes) if message.content_type.is_none() || stands_for_itself(bytes) => {
             out.extend_from_slice(bytes);
         }
         // Strict clients insist on an object here.
         Payload::Kept(bytes) => {
             let mut object = Object::begin(out);
-            object.field("rawPayload", &String::from_utf8_lossy(bytes));
+            object.field(RAW_PAYLOAD, &String::from_utf8_lossy(bytes));
             object.end();
         }
     }
 }
 
-fn is_json_object(bytes: &[u8]) -> bool {
-    bytes.trim_ascii_start().first() == Some(&b'{')
+/// Whether text is a JSON object that a reader gets back to the byte, and does not take for a wrapping.
+fn stands_for_itself(bytes: &[u8]) -> bool {
+    bytes.first() == Some(&b'{')
+        && bytes.last() == Some(&b'}')
         && std::str::from_utf8(bytes).is_ok()
-        && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok()
+        && serde_json::from_slice::<BTreeMap<Cow<'_, str>, IgnoredAny>>(bytes)
+            .is_ok_and(|members| !members.keys().eq([RAW_PAYLOAD]))
 }
 
 #[cfg(test)]
@@ -170,7 +178,9 @@ pub(crate) mod tests {
             assert!(written(&message, false).contains(r#""payload":{},"#));
         }
         check(b"[1,  2]", None, "[1,  2]");
-        check(br#" {"a":1}"#, Some("application/cloudevents+json"), r#" {"a":1}"#);
+        check(br#"{ "a":1}"#, Some("application/cloudevents+json"), r#"{ "a":1}"#);
+        check(br#" {"a":1}"#, Some("application/cloudevents+json"), r#"{"rawPayload":" {\"a\":1}"}"#);
+        check(br#"{"rawPayload":1}"#, Some("application/json"), r#"{"rawPayload":"{\"rawPayload\":1}"}"#);
         check(b"{broken", Some("text/plain"), r#"{"rawPayload":"{broken"}"#);
         check(b"<a b=\"c\"/>", Some("application/xml"), r#"{"rawPayload":"<a b=\"c\"/>"}"#);
         check(b"\xff", Some("application/octet-stream"), "{\"rawPayload\":\"\u{fffd}\"}");

@@ -8,7 +8,7 @@ pub mod endpoint_in;
 pub mod endpoint_message_out;
 pub mod endpoint_out;
 pub mod endpoint_patch;
-pub(crate) mod example;
+pub mod example;
 pub(crate) mod feed_item;
 pub(crate) mod json;
 pub mod message_in;

@@ -54,6 +54,10 @@ text!(
     Mode, "enum": ["push", "pull", "held"]
 );
 text!(
+    /// Where a consumer begins that is new.
+    StartingPosition, "enum": ["earliest", "latest"]
+);
+text!(
     /// Which way a list goes.
     Ordering, "enum": ["ascending", "descending"]
 );

@@ -65,6 +65,12 @@ codes! {
     InvalidIterator = "invalid_iterator",
     /// What comes after the iterator is not kept any more.
     IteratorExpired = "iterator_expired",
+    /// Another reader holds the consumer's lease.
+    LeaseHeld = "lease_held",
+    /// Items of the consumer's work queue are not done.
+    WorkQueueNotDone = "work_queue_not_done",
+    /// The endpoint has as many consumers as it may have.
+    TooManyConsumers = "too_many_consumers",
     /// No space is left.
     StoreFull = "store_full",
     /// Too much waits to be written.

@@ -164,7 +164,7 @@ async fn show(api: &Api, endpoint: &Endpoint) -> Result<Option<DestinationOut>, 
     };
     let (place, retry) = match pushed {
         Some(last) => last,
-        None => (api.feed.ends(endpoint.no).await?.trimmed, None),
+        None => (api.feed.ends(endpoint.no).await?.trimmed.max(endpoint.read_seq), None),
     };
     let iterator = api.feed.iterators().make(endpoint.no, place);
     Ok(Some(DestinationOut::new(endpoint, kind, iterator, retry.as_ref())))

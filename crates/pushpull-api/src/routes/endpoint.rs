@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use pushpull_domain::{AppNo, AppSnapshot, Endpoint, EndpointId};
+use pushpull_domain::{AppNo, AppSnapshot, Endpoint, EndpointId, endpoint::PushFrom};
 use pushpull_store::{Order, Page, PageQuery, Ref, WriteError};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -113,7 +113,9 @@ pub(crate) async fn upsert(
             let settings = settings.or_uid(found.uid.clone());
             let now = api.now();
             let id = found.id;
-            let written = edit(&api, app.app.no, id, |endpoint| settings.replace(endpoint, now)).await?;
+            let written =
+                edit_from(&api, app.app.no, id, settings.from(), |endpoint| settings.replace(endpoint, now))
+                    .await?;
             Ok(shown(StatusCode::OK, &written))
         }
         Err(missing) if uid.is_none() => Err(missing),
@@ -130,9 +132,10 @@ pub(crate) async fn patch(
     AtEndpoint { app, endpoint }: AtEndpoint,
     Json(change): Json<EndpointPatch>,
 ) -> Result<Response, Problem> {
-    let now = api.now();
+    let (now, from) = (api.now(), change.from()?);
     let written =
-        edit(&api, app.app.no, endpoint.id, |endpoint| change.apply(endpoint, &api.policy, now)).await?;
+        edit_from(&api, app.app.no, endpoint.id, &from, |endpoint| change.apply(endpoint, &api.policy, now))
+            .await?;
     Ok(shown(StatusCode::OK, &written))
 }
 
@@ -152,11 +155,22 @@ pub(crate) async fn edit(
     id: EndpointId,
     change: impl Fn(&mut Endpoint) -> Result<(), Problem>,
 ) -> Result<Arc<Endpoint>, Problem> {
+    edit_from(api, app, id, &PushFrom::Readers, change).await
+}
+
+/// The same; `from` says where to go on if it is pushed again by that.
+pub(crate) async fn edit_from(
+    api: &Api,
+    app: AppNo,
+    id: EndpointId,
+    from: &PushFrom,
+    change: impl Fn(&mut Endpoint) -> Result<(), Problem>,
+) -> Result<Arc<Endpoint>, Problem> {
     for _ in 0..EDIT_TRIES {
         let snapshot = api.log.app_by_no(app).await?.ok_or(Problem::NotFound("application"))?;
         let mut endpoint = (**path::endpoint(&snapshot, &Ref::Id(id))?).clone();
         change(&mut endpoint)?;
-        match api.store().update_endpoint(endpoint).await {
+        match api.store().update_endpoint_from(endpoint, from.clone()).await {
             Err(WriteError::Stale) => {}
             other => return other.map_err(|error| Problem::refused("endpoint", error)),
         }

@@ -2,7 +2,9 @@
 
 pub mod app;
 pub mod attempt;
+pub mod audit;
 pub mod auth;
+pub mod consumer;
 pub mod destination;
 pub mod endpoint;
 pub mod endpoint_headers;
@@ -29,12 +31,15 @@ use crate::{
     },
     paging::ListOut,
     route::{Route, delete, get, patch, post, put},
+    routes::consumer::{lease, settings, work},
 };
 
 const APP: &str = "/app/{app_id}";
 const ENDPOINT: &str = "/app/{app_id}/endpoint/{endpoint_id}";
 const DESTINATION: &str = "/app/{app_id}/destination/{destination_id}";
 const SINK: &str = "/app/{app_id}/poller/{sink_id}";
+const CONSUMER: &str = "/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}";
+const LEASED: &str = "/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}";
 const MESSAGE: &str = "/app/{app_id}/msg/{msg_id}";
 
 /// The table. Paths are below `/api/v1`.
@@ -46,6 +51,8 @@ pub(crate) fn all() -> impl Iterator<Item = Route> {
         messages(),
         attempts(),
         feed(),
+        consumers(),
+        work_queues(),
         event_types(),
         authentication(),
         health_checks(),
@@ -108,6 +115,9 @@ fn endpoints() -> Vec<Route> {
         get(at(ENDPOINT, "/stats"), "v1.endpoint.get-stats", endpoint_send::stats)
             .says("Counts deliveries by how they stand").takes(Need::Read)
             .query::<endpoint_send::StatsQuery>().gives::<endpoint_send::EndpointStats>(200),
+        get(at(ENDPOINT, "/audit"), "v1.endpoint.audit", audit::audit)
+            .says("Says whether everything has arrived or is still to come").takes(Need::Read)
+            .query::<audit::AuditQuery>().gives::<audit::AuditOut>(200),
         post(at(ENDPOINT, "/send-example"), "v1.endpoint.send-example", endpoint_send::send_example)
             .says("Sends an event type's example to one endpoint").takes(Need::Configure)
             .body::<endpoint_send::EventExampleIn>().gives::<MessageOut>(202),
@@ -190,6 +200,52 @@ fn feed() -> Vec<Route> {
         get(SINK, "v1.message.poller.poll", poller::poll)
             .says("Reads an endpoint's queue: a page, or, by the `Accept` header, server-sent events or lines of JSON").takes(Need::Poll)
             .query::<poller::PollQuery>().gives::<poller::PollOut>(200),
+    ]
+}
+
+#[rustfmt::skip]
+fn consumers() -> Vec<Route> {
+    vec![
+        get(at(SINK, "/consumer"), "v1.message.poller.consumer-list", settings::list)
+            .says("Lists the named readers of an endpoint's queue").takes(Need::Poll).query::<settings::ListQuery>()
+            .gives::<ListOut<settings::ConsumerOut>>(200),
+        get(CONSUMER, "v1.message.poller.consumer-poll", consumer::poll::poll)
+            .says("Reads an endpoint's queue as a named reader, whose place is kept").takes(Need::Poll)
+            .query::<consumer::poll::ConsumerPollQuery>().gives::<consumer::poll::ConsumerPollOut>(200),
+        put(CONSUMER, "v1.message.poller.consumer-upsert", settings::put)
+            .says("Makes a named reader, or sets it up").takes(Need::Configure).body::<settings::ConsumerIn>()
+            .gives::<settings::ConsumerOut>(200).gives::<settings::ConsumerOut>(201),
+        delete(CONSUMER, "v1.message.poller.consumer-delete", settings::delete)
+            .says("Forgets a named reader and its place").takes(Need::Configure).gives_nothing(204),
+        get(at(CONSUMER, "/status"), "v1.message.poller.consumer-status", settings::status)
+            .says("Shows how far a named reader is, and how far behind").takes(Need::Poll).gives::<settings::StatusOut>(200),
+        post(at(CONSUMER, "/seek"), "v1.message.poller.consumer-seek", consumer::poll::seek)
+            .says("Puts a named reader to another place").takes(Need::Poll)
+            .body::<consumer::poll::SeekIn>().gives::<consumer::poll::SeekOut>(200),
+        get(LEASED, "v1.message.pollerv2.consumer-poll", lease::receive)
+            .says("Hands out an endpoint's queue under a lease; what is not committed comes back").takes(Need::Poll)
+            .query::<lease::ReceiveQuery>().gives::<lease::ReceiveOut>(200),
+        post(at(LEASED, "/commit"), "v1.message.pollerv2.consumer-commit", lease::commit)
+            .says("Says up to where everything was handled").takes(Need::Poll)
+            .query::<lease::CommitQuery>().body::<lease::CommitIn>().gives_nothing(204),
+    ]
+}
+
+#[rustfmt::skip]
+fn work_queues() -> Vec<Route> {
+    vec![
+        post(at(CONSUMER, "/pull"), "v1.message.poller.consumer-pull", work::pull)
+            .says("Takes items of a queue that many workers share").takes(Need::Poll)
+            .body::<work::PullIn>().gives::<work::PullOut>(200),
+        post(at(CONSUMER, "/ack"), "v1.message.poller.consumer-ack", work::ack)
+            .says("Answers for items that were taken: done, not done, still at work").takes(Need::Poll)
+            .body::<work::AckIn>().gives::<work::AckOut>(200),
+        get(at(CONSUMER, "/parked"), "v1.message.poller.consumer-parked", work::parked)
+            .says("Lists items that are handed out no more").takes(Need::Poll)
+            .query::<work::ParkedQuery>().gives::<ListOut<work::ItemOut>>(200),
+        post(at(CONSUMER, "/replay"), "v1.message.poller.consumer-replay", work::replay)
+            .says("Puts parked items back").takes(Need::Poll)
+            .body::<work::ReplayIn>().gives::<work::ReplayOut>(200),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 mod events;
 mod export;
-mod query;
+pub(crate) mod query;
 
 use axum::{
     extract::State,

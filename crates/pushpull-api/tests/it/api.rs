@@ -42,11 +42,11 @@ pub(crate) struct TestApi {
 }
 
 impl TestApi {
-    /// With pages of one origin that may read queues.
     pub(crate) async fn start() -> Self {
-        Self::start_for(Origins::parse("https://page.example").unwrap()).await
+        Self::start_for(Origins::None).await
     }
 
+    /// With pages of these origins, which may read queues.
     pub(crate) async fn start_for(origins: Origins) -> Self {
         let clock = Arc::new(FixedClock::at(START));
         let store = TestStore::open(Arc::clone(&clock) as _).await;

@@ -58,7 +58,7 @@ async fn null_is_refused_where_there_is_nothing_to_take_away() {
     let paths = ["/app/acme", "/app/acme/endpoint/main", "/event-type/a"];
     let fields: [&[&str]; 3] = [
         &["name", "metadata"],
-        &["url", "description", "disabled", "metadata", "mode", "fifo"],
+        &["url", "description", "disabled", "metadata", "mode", "fifo", "holdWhenFailing", "from"],
         &["description", "archived", "deprecated"],
     ];
     for (path, fields) in paths.into_iter().zip(fields) {

@@ -5,7 +5,9 @@
 )]
 
 mod api;
+mod audit;
 mod changes;
+mod consumers;
 mod destinations;
 mod feed;
 mod idempotency;

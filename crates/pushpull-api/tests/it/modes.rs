@@ -68,3 +68,54 @@ async fn what_is_sent_by_hand_joins_the_queue_of_an_endpoint_that_is_not_pushed(
     let stats = api.admin.get("/app/acme/endpoint/main/stats").await.is(200).json();
     assert_eq!((&stats["pending"], &stats["fail"]), (&json!(3), &json!(0)));
 }
+
+#[tokio::test]
+async fn an_endpoint_is_pushed_again_from_where_it_is_said() {
+    let api = TestApi::start().await;
+    api.store.app("acme").await;
+    let path = "/app/acme/endpoint/main";
+    let body = json!({ "mode": "pull", "uid": "main", "url": "https://receiver.example/" });
+    api.admin.post("/app/acme/endpoint", body).await.is(201);
+    let message = json!({ "eventType": "a", "payload": {} });
+    api.admin.post("/app/acme/msg", message).await.is(202);
+
+    // It only goes with the switch that it is about.
+    for body in [
+        json!({ "from": "latest" }),
+        json!({ "mode": "held", "from": "latest" }),
+        json!({ "from": 7 }),
+        json!({ "mode": "push", "from": "a b" }),
+    ] {
+        api.admin.patch(path, body).await.is_fault("from");
+    }
+    let nobody = api.admin.patch(path, json!({ "mode": "push", "from": "nobody" })).await;
+    nobody.clone().is_fault("from");
+    assert_eq!(nobody.json()["detail"][0]["msg"], "must say where to go on: `earliest` or `latest`");
+    assert_eq!(api.admin.get(path).await.is(200).json()["mode"], "pull", "refused, it is as it was");
+
+    let pending = async || api.store.log.store().backlog().await.unwrap().pending;
+    let push = |from: &str| json!({ "mode": "push", "from": from });
+    api.admin.patch(path, push("latest")).await.is(200);
+    assert_eq!(pending().await, 0);
+    let left = api.admin.patch(path, json!({ "mode": "pull" })).await.is(200).json();
+    // No dispatcher runs here that could say that nothing is in flight.
+    assert_eq!(left["draining"], true);
+    let again = json!({ "mode": "push", "from": "earliest", "url": "https://receiver.example/" });
+    assert_eq!(api.admin.put(path, again).await.is(200).json().get("draining"), None::<&Value>);
+    assert_eq!(pending().await, 1);
+    api.admin.patch(path, push("earliest")).await.is(200);
+    assert_eq!(pending().await, 1, "said again it changes nothing");
+}
+
+#[tokio::test]
+async fn an_endpoint_says_that_it_is_held_when_failing() {
+    let api = TestApi::start().await;
+    api.store.app("acme").await;
+    let body = json!({ "url": "https://receiver.example/", "holdWhenFailing": true, "uid": "main" });
+    let made = api.admin.post("/app/acme/endpoint", body).await.is(201).json();
+    assert_eq!(made["holdWhenFailing"], true);
+    let path = "/app/acme/endpoint/main";
+    assert_eq!(api.admin.patch(path, json!({})).await.is(200).json()["holdWhenFailing"], true);
+    let not = api.admin.patch(path, json!({ "holdWhenFailing": false })).await.is(200).json();
+    assert_eq!(not.get("holdWhenFailing"), None);
+}

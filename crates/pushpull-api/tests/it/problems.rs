@@ -48,6 +48,7 @@ async fn every_code_is_answered_as_the_page_says() {
     asked_wrongly(&api, &mut seen).await;
     not_allowed(&api, &mut seen).await;
     in_the_way(&api, &mut seen).await;
+    between_readers(&api, &mut seen).await;
     ours(&mut seen).await;
     let all: BTreeSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(seen.0.keys().copied().collect::<BTreeSet<_>>(), all);
@@ -106,6 +107,20 @@ async fn in_the_way(api: &TestApi, seen: &mut Seen) {
     seen.note(Code::PayloadExpired, api.admin.post(&resend, json!({})).await.is(400));
 }
 
+/// Where one reader of a queue stands in another's way.
+async fn between_readers(api: &TestApi, seen: &mut Seen) {
+    api.store.app("read").await;
+    let endpoint = json!({ "mode": "pull", "uid": "main" });
+    api.admin.post("/app/read/endpoint", endpoint).await.is(201);
+    api.admin.post("/app/read/msg", json!({ "eventType": "a", "payload": {} })).await.is(202);
+    let leased = "/app/read/polling-endpoint/main/consumer/billing";
+    api.admin.get(&format!("{leased}?holder=one")).await.is(200);
+    seen.note(Code::LeaseHeld, api.admin.get(&format!("{leased}?holder=two")).await.is(409));
+    let reader = "/app/read/poller/main/consumer/work";
+    api.admin.post(&format!("{reader}/pull"), json!({})).await.is(200);
+    seen.note(Code::WorkQueueNotDone, api.admin.get(reader).await.is(409));
+}
+
 /// What only a store in trouble, or a race, brings about.
 async fn ours(seen: &mut Seen) {
     let source = || Arc::new(std::io::Error::other("said by the system"));
@@ -113,6 +128,7 @@ async fn ours(seen: &mut Seen) {
     for problem in [
         Problem::Conflict(Conflict::ChangedMeanwhile { what: "endpoint" }),
         Problem::Conflict(Conflict::TooManyEndpoints),
+        Problem::Conflict(Conflict::TooManyConsumers),
         Problem::Unreadable(Unreadable::Overtaken { earliest: Seq(8_812) }),
         Problem::Store(StoreError::Full(source())),
         Problem::Store(StoreError::Busy),

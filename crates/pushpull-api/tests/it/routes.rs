@@ -34,6 +34,8 @@ async fn every_route_answers() {
     called.extend(attempts(&api).await);
     called.extend(feed(&api).await);
     called.extend(destinations(&api).await);
+    called.extend(consumers(&api).await);
+    called.extend(work_queues(&api).await);
     called.extend(the_rest(&api).await);
 
     let document = pushpull_api::openapi::document("0.0.0");
@@ -203,6 +205,45 @@ async fn feed(api: &TestApi) -> Called {
     told!("feed", story)
 }
 
+/// The same, as named readers.
+async fn consumers(api: &TestApi) -> Called {
+    const READER: &str = "/app/acme/poller/main/consumer/billing";
+    const LEASED: &str = "/app/acme/polling-endpoint/main/consumer/search";
+    let mut story = Story::about(api);
+    let page = story.get(&format!("{READER}?limit=1")).await.is(200);
+    let iterator = page.str("iterator");
+    story.get(&format!("{READER}?limit=1&iterator={iterator}")).await.is(200);
+    story.get(&format!("{READER}/status")).await.is(200);
+    story.post(&format!("{READER}/seek"), json!({ "after": "2026-11-24T00:00:00Z" })).await.is(200);
+
+    let settings = json!({ "from": "earliest", "idle": 86_400, "maxDeliver": 5 });
+    story.put("/app/acme/poller/main/consumer/search", settings.clone()).await.is(201);
+    story.put("/app/acme/poller/main/consumer/search", settings).await.is(200);
+    story.get(&format!("{LEASED}?limit=2&lease_duration_ms=60000&holder=one")).await.is(200);
+    story.get(&format!("{LEASED}?limit=2")).await.is(200);
+    story.get("/app/acme/poller/main/consumer/search/status").await.is(200);
+    story.post(&format!("{LEASED}/commit"), json!({ "offset": 1, "holder": "one" })).await.is(204);
+    story.get("/app/acme/poller/main/consumer?limit=1").await.is(200);
+    story.delete("/app/acme/poller/main/consumer/search").await.is(204);
+    told!("consumers", story)
+}
+
+/// The same, as workers that share a queue.
+async fn work_queues(api: &TestApi) -> Called {
+    const READER: &str = "/app/acme/poller/main/consumer/work";
+    let mut story = Story::about(api);
+    story.post(&format!("{READER}/pull"), json!({ "max": 2, "lease": 60, "holder": "one" })).await.is(200);
+    let answers = json!({ "ack": [1], "nack": [{ "seq": 2, "do": "park" }], "holder": "one" });
+    story.post(&format!("{READER}/ack"), answers).await.is(200);
+    story.get(&format!("{READER}/parked")).await.is(200);
+    story.get(&format!("{READER}/status")).await.is(200);
+    story.post(&format!("{READER}/replay"), json!({ "seqs": [2] })).await.is(200);
+    story.post(&format!("{READER}/pull"), json!({ "max": 1 })).await.is(200);
+    let answers = json!({ "nack": [{ "seq": 2, "delay": 5 }], "extend": [{ "seq": 2, "lease": 60 }] });
+    story.post(&format!("{READER}/ack"), answers).await.is(200);
+    told!("work_queues", story)
+}
+
 async fn attempts(api: &TestApi) -> Called {
     let mut story = Story::about(api);
     let id = api.admin.get("/app/acme/msg/evt-1").await.str("id");
@@ -220,6 +261,7 @@ async fn attempts(api: &TestApi) -> Called {
 
     story.get("/app/acme/endpoint/main/msg?limit=1").await.is(200);
     story.get("/app/acme/endpoint/main/stats").await.is(200);
+    story.get("/app/acme/endpoint/main/audit?since=1").await.is(200);
     let list = story.get("/app/acme/attempt/endpoint/main").await.is(200).json();
     story.get("/app/acme/attempt/msg/evt-1?limit=1&with_msg=true").await.is(200);
     story.get("/app/acme/msg/evt-1/attempt?status=2&limit=1").await.is(200);

@@ -28,6 +28,7 @@ impl Whole {
             .replace("{endpoint_id}", &self.endpoint)
             .replace("{sink_id}", &self.endpoint)
             .replace("{destination_id}", &self.destination)
+            .replace("{consumer_id}", "reader")
             .replace("{msg_id}", &self.message)
             .replace("{attempt_id}", &self.attempt)
     }
@@ -52,6 +53,7 @@ async fn whole(client: &Client, uid: &str) -> Whole {
     let destination = client.post(&format!("/app/{app}/destination"), destination).await.is(201).str("id");
     let message = json!({ "eventType": "a", "payload": {}, "eventId": "evt" });
     let message = client.post(&format!("/app/{app}/msg"), message).await.is(202).str("id");
+    client.put(&format!("/app/{app}/poller/{endpoint}/consumer/reader"), json!({})).await.is(201);
     Whole { app, endpoint, destination, message, attempt: String::new() }
 }
 
@@ -70,6 +72,8 @@ fn body(method: &Method, path: &str) -> &'static str {
         (_, "headers") => r#"{"headers":{}}"#,
         (_, "send-example") => r#"{"eventType":"svix.ping"}"#,
         (_, "recover") => r#"{"since":"2026-11-24T00:00:00Z"}"#,
+        (_, "seek") => r#"{"seq":1}"#,
+        (_, "commit") => r#"{"offset":0}"#,
         (_, "msg") => r#"{"eventType":"a","payload":{}}"#,
         (&Method::POST, "endpoint") | (&Method::PUT, "{endpoint_id}") => r#"{"url":"https://new.example/"}"#,
         (&Method::POST, "destination") | (&Method::PUT, "{destination_id}") => {
@@ -88,6 +92,8 @@ fn routes() -> Vec<(Method, String, Vec<String>)> {
         let kinds: Vec<String> = path
             .split('/')
             .filter_map(|p| Some(p.strip_prefix('{')?.strip_suffix('}')?.to_owned()))
+            // A name that is made up on the way, below an endpoint.
+            .filter(|kind| kind != "consumer_id")
             .collect();
         for method in methods.as_object().unwrap().keys() {
             if !kinds.is_empty() && !kinds.contains(&"event_type_name".to_owned()) {
@@ -149,7 +155,7 @@ async fn what_is_foreign_unknown_malformed_or_deleted_is_answered_alike() {
             if kind == "destination_id" {
                 strange.extend([own.endpoint.clone(), gone.clone()]);
             }
-            if !(upsert && *kind == kinds[kinds.len() - 1]) {
+            if !(upsert && path.ends_with(&format!("{{{kind}}}"))) {
                 strange.extend(["ep_short".to_owned(), "nothing".to_owned()]);
             }
             let mut first = None;

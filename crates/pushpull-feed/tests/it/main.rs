@@ -4,6 +4,8 @@
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
 )]
 
+mod consumers;
+
 use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{

@@ -6,5 +6,6 @@
 
 mod delivery;
 mod hostile;
+mod modes;
 mod rules;
 mod support;

@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use pushpull_domain::{Endpoint, EndpointId, EndpointNo, Health, Mode, Timestamp, chance};
+use pushpull_domain::{Endpoint, EndpointId, EndpointNo, Health, Seq, Timestamp, chance, endpoint::PushFrom};
 use pushpull_store::WriteError;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{bump, later};
+use super::{
+    bump, later,
+    modes::{self, Change},
+};
 use crate::{
     catalog_rows::{self as rows, to_json},
     codec::NO_MAX,
     fault::{Fault, inconsistent},
-    recovery,
     tx::Tx,
 };
 
@@ -29,6 +31,8 @@ pub(super) fn create(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint
     let endpoint = Endpoint {
         id: EndpointId::new(tx.now, chance::bytes(&*tx.shared.chance)),
         health: Health::default(),
+        read_seq: Seq(0),
+        draining_since: None,
         created_at: tx.now,
         updated_at: tx.now,
         ..endpoint
@@ -66,7 +70,8 @@ fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(
     let written = tx.conn.prepare_cached(
         "UPDATE endpoint SET uid = ?3, url = ?4, description = ?5, event_types = ?6, channels = ?7, mode = ?8,
              disabled_at = ?9, disabled_reason = ?10, rate_limit = ?11, retry_schedule = ?12, fifo = ?13,
-             headers = ?14, secrets = ?15, metadata = ?16, updated_at = ?17
+             headers = ?14, secrets = ?15, metadata = ?16, updated_at = ?17, read_seq = ?18, draining_since = ?19,
+             hold_when_failing = ?20
          WHERE no = ?1 AND updated_at = ?2 AND deleted_at IS NULL",
     )?
     .execute(params![
@@ -87,31 +92,43 @@ fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(
         rows::seal_secrets(sealer, &*tx.shared.chance, endpoint),
         to_json(&endpoint.metadata),
         endpoint.updated_at.as_millis(),
+        endpoint.read_seq.0,
+        endpoint.draining_since.map(Timestamp::as_millis),
+        endpoint.hold_when_failing,
     ])?;
     if written == 0 { Err(WriteError::Stale.into()) } else { Ok(()) }
 }
 
 /// Writes an endpoint back, if it is still as it was read.
-pub(super) fn update(tx: &mut Tx<'_>, endpoint: Endpoint) -> Result<Arc<Endpoint>, Fault> {
+pub(super) fn update(tx: &mut Tx<'_>, endpoint: Endpoint, from: &PushFrom) -> Result<Arc<Endpoint>, Fault> {
     let read = endpoint.updated_at;
     refuse_taken_uid(tx.conn, &endpoint, Some(endpoint.no))?;
     let Some(before) = rows::endpoint_by_no(tx.conn, &tx.shared.sealer, endpoint.no)? else {
         return Err(WriteError::NotFound.into());
     };
+    if before.updated_at != read {
+        return Err(WriteError::Stale.into());
+    }
+    let change = Change::of(before.mode, endpoint.mode);
+    let updated_at = later(tx.now, read);
+    let (read_seq, draining_since) = match change {
+        Change::None => (before.read_seq, before.draining_since),
+        Change::Left => (before.read_seq, Some(updated_at)),
+        Change::Resumed => (modes::read_up_to(tx, &before, from)?, None),
+    };
     let enabled = endpoint.is_enabled() && !before.is_enabled();
-    let health = if enabled { Health::default() } else { before.health };
-    let endpoint = Endpoint { updated_at: later(tx.now, read), health, ..endpoint };
+    let begins_anew = enabled || change == Change::Resumed;
+    let health = if begins_anew { Health::default() } else { before.health };
+    let endpoint = Endpoint { updated_at, health, read_seq, draining_since, ..endpoint };
     write_endpoint(tx, &endpoint, read)?;
-    if enabled {
+    if begins_anew {
         tx.conn.execute(
             "UPDATE endpoint SET failing_since = NULL, failing_notified = 0 WHERE no = ?1",
             [endpoint.no.0],
         )?;
         tx.news.rescheduled.push(endpoint.no);
     }
-    if endpoint.mode == Mode::Push && before.mode != Mode::Push {
-        recovery::start_gathered(tx, endpoint.app, endpoint.no)?;
-    }
+    modes::follow(tx, &endpoint, change)?;
     bump(tx, endpoint.app)?;
     Ok(Arc::new(endpoint))
 }

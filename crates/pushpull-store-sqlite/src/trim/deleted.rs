@@ -5,7 +5,7 @@ use pushpull_store::{REVOKED_KEYS_KEPT, Retention, Trimmed};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Budget, LOOKED_MAX, Progress, ROWS_MAX, last_key, log};
-use crate::{codec, fault::Fault, list::collect, messages::cancel, rows, tx::Tx};
+use crate::{codec, consumers, fault::Fault, list::collect, messages::cancel, rows, tx::Tx};
 
 /// Deliveries of a deleted endpoint that are looked at in one step once nothing is due any more.
 const ENDING_LOOKED_MAX: usize = 10_000;
@@ -89,6 +89,13 @@ pub(super) fn endpoints(
         |row| Ok(row.get(0)?),
     )?;
     for no in &ended {
+        let removed = consumers::remove_some_of(tx.conn, *no, budget.rows)?;
+        budget.spend(removed);
+        if budget.is_spent() {
+            // Come back to this one.
+            trimmed.more = true;
+            return Ok(());
+        }
         let (low, high) = codec::range(*no);
         let kept: bool = tx
             .conn
@@ -97,6 +104,7 @@ pub(super) fn endpoints(
         if !kept {
             tx.conn.execute("DELETE FROM endpoint WHERE no = ?1", [no])?;
         }
+        progress.ended_endpoint = *no;
     }
     let all = ended.len() < ENDED_LOOKED_MAX;
     progress.ended_endpoint = if all { 0 } else { ended.last().copied().unwrap_or(0) };

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use pushpull_domain::{
     App, AppNo, AppSnapshot, Delivery, DeliveryState, Endpoint, EndpointId, EndpointNo, EndpointState,
     Environment, EnvironmentId, EventTypeName, Filter, FixedClock, Health, Message, Metadata, Mode,
-    NewMessage, Secrets, SeededChance, Timestamp,
+    NewMessage, Secrets, SeededChance, Seq, Timestamp,
     attempt::{Attempt, ErrorClass, Outcome, Timings, Trigger},
     signature::{Secret, SignatureType},
 };
@@ -204,11 +204,14 @@ pub fn new_endpoint(app: AppNo) -> Endpoint {
         description: String::new(),
         filter: Filter::default(),
         mode: Mode::Push,
+        read_seq: Seq(0),
+        draining_since: None,
         state: EndpointState::Enabled,
         health: Health::default(),
         rate_limit: None,
         retry_schedule: None,
         fifo: false,
+        hold_when_failing: false,
         headers: BTreeMap::new(),
         secrets: Secrets::new(Secret::generate(SignatureType::Hmac256, &SeededChance::new(3))),
         metadata: Metadata::new(),

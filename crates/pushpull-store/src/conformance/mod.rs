@@ -7,7 +7,9 @@
 #![expect(clippy::unwrap_used, reason = "a suite of tests")]
 
 pub mod attempts;
+pub mod audit;
 pub mod catalog;
+pub mod consumers;
 pub mod deliveries;
 pub mod endpoints;
 pub mod feed;
@@ -15,9 +17,11 @@ pub mod fixture;
 pub mod idempotency;
 pub mod keys;
 pub mod messages;
+pub mod modes;
 pub mod properties;
 pub mod recovery;
 pub mod upkeep;
+pub mod work_queue;
 
 pub use fixture::Maker;
 
@@ -54,6 +58,17 @@ macro_rules! conformance {
             an_endpoint_is_disabled_once_and_begins_anew,
             deleted_endpoints_are_owed_nothing,
             what_gathered_is_due_when_an_endpoint_is_set_to_push,
+        );
+        $crate::conformance!(@ $maker, modes:
+            what_leaves_push_is_not_due_any_more,
+            what_was_in_flight_at_a_change_of_mode_is_written_as_it_ended,
+            an_endpoint_drains_until_it_is_said_to_be_over,
+            what_readers_were_done_with_is_not_pushed,
+            a_change_of_mode_ends_what_an_earlier_one_left_to_do,
+            what_is_pushed_again_waits_for_its_own_time,
+            a_consumer_to_go_on_from_must_exist,
+            an_endpoint_is_pushed_again_where_its_reader_is,
+            an_endpoint_that_fails_is_held,
         );
         $crate::conformance!(@ $maker, messages:
             a_message_reads_back_what_was_written,
@@ -110,9 +125,48 @@ macro_rules! conformance {
             a_recovery_goes_on_after_a_restart,
             a_recovery_respects_what_became_of_its_endpoint,
         );
+        $crate::conformance!(@ $maker, consumers:
+            a_consumer_begins_where_it_says,
+            what_is_kept_is_no_gap,
+            a_consumer_is_made_once_and_changed_and_deleted,
+            consumers_are_listed_in_pages,
+            an_endpoint_has_so_many_consumers,
+            of_two_who_read_the_same_place_one_gets_it,
+            a_named_holder_gets_again_what_it_has_not_committed,
+            what_a_crashed_holder_was_handed_comes_back,
+            what_is_committed_stays_so,
+            a_commit_ahead_or_of_another_is_refused,
+            a_place_that_was_shown_is_committed,
+            a_consumer_is_put_back_and_forth,
+            what_a_consumer_has_not_done_is_told,
+            a_consumer_that_is_not_seen_expires,
+            consumers_go_with_their_endpoint,
+            a_consumer_is_the_same_after_a_restart,
+        );
+        $crate::conformance!(@ $maker, work_queue:
+            an_item_comes_back_until_it_is_done,
+            acks_out_of_order_commit_up_to_what_is_not_done,
+            an_item_comes_back_after_its_delay,
+            an_item_is_kept_longer_by_who_has_it,
+            an_item_handed_out_too_often_is_parked,
+            parked_items_are_listed_and_replayed,
+            an_answer_ahead_is_refused_whole,
+            no_more_is_taken_than_may_be,
+            a_stream_and_a_work_queue_keep_off_each_other,
+            a_work_queue_passes_over_what_a_push_brought,
+            what_retention_removed_is_told_to_a_work_queue,
+            every_item_is_handed_out_until_it_is_done,
+        );
+        $crate::conformance!(@ $maker, audit:
+            an_audit_says_what_became_of_everything,
+            an_audit_says_what_retention_removed,
+            an_audit_knows_a_hole_that_retention_left,
+            an_audit_comes_in_pages,
+        );
         $crate::conformance!(@ $maker, upkeep:
             what_is_older_than_it_is_kept_goes,
             retention_works_in_steps,
+            consumers_that_are_behind_are_told_of,
             a_payload_is_erased_when_its_time_is_over,
             payloads_are_erased_by_age,
             the_books_balance,

@@ -16,7 +16,8 @@ use crate::{Append, Appended, Idempotency, MessageFilter, Order, PageQuery, Targ
 /// Inputs tried. Each is some dozens of transactions.
 const CASES: u32 = 24;
 
-fn check<S: Strategy>(strategy: S, test: impl AsyncFn(S::Value)) {
+/// Tries a test with many inputs.
+pub(super) fn check<S: Strategy>(strategy: S, test: impl AsyncFn(S::Value)) {
     let config = Config { cases: CASES, failure_persistence: None, ..Config::default() };
     let runtime = tokio::runtime::Handle::current();
     tokio::task::block_in_place(|| {

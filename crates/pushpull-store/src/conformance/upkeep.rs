@@ -2,12 +2,61 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pushpull_domain::{CancelReason, DeliveryState, FixedClock, Mode, NewMessage, Payload, Position};
+use pushpull_domain::{
+    CancelReason, DeliveryState, Endpoint, FixedClock, Mode, NewMessage, Payload, Position, Seq,
+};
 
 use super::fixture::{
     Maker, NINETY_DAYS, START, TOO_OLD, World, all, all_attempts, answer, first_page, message, owed_at,
 };
-use crate::{Error, Ledger, Order, PageQuery, Retention, Trimmed};
+use crate::{ConsumerKey, ConsumerSettings, Error, Ledger, Order, PageQuery, Retention, Trimmed};
+
+/// Consumers whose next message is old are told of, in steps; one that has nothing before it, or whose endpoint is
+/// gone, is not.
+pub async fn consumers_that_are_behind_are_told_of(maker: &impl Maker) {
+    const AGE: Duration = Duration::from_hours(10);
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let (endpoint, gone) = (world.endpoint(&app).await, world.endpoint(&app).await);
+    world.publish_many(&app, 2).await;
+    let reader = async |endpoint: &Endpoint, name: &str, committed| {
+        let key = ConsumerKey { endpoint: endpoint.no, name: name.parse().unwrap() };
+        let made = world.store.create_consumer(key, Some(Seq(committed)), ConsumerSettings::default()).await;
+        made.unwrap().unwrap();
+    };
+    for (name, committed) in [("begins", 0), ("done", 2), ("halfway", 1)] {
+        reader(&endpoint, name, committed).await;
+    }
+    reader(&gone, "gone", 0).await;
+    world.store.delete_endpoint(gone.no).await.unwrap();
+    for n in 0..600 {
+        reader(&endpoint, &format!("many-{n:03}"), 2).await;
+    }
+    reader(&endpoint, "zealous", 1).await;
+    let behind = async || {
+        let (mut found, mut after, mut steps) = (Vec::new(), None, 0);
+        loop {
+            let step = world.store.consumers_behind(AGE, after).await.unwrap();
+            steps += 1;
+            for consumer in step.consumers {
+                assert_eq!((consumer.app, consumer.endpoint), (app.id, endpoint.id));
+                assert_eq!(consumer.next_at, START);
+                found.push((consumer.key.name.to_string(), consumer.committed.0));
+            }
+            after = step.next;
+            if after.is_none() {
+                assert!(steps > 1, "each step is bounded");
+                return found;
+            }
+        }
+    };
+    world.clock.advance(AGE);
+    assert_eq!(behind().await, []);
+    world.clock.advance(Duration::from_millis(1));
+    world.publish_many(&app, 1).await;
+    let expected = [("begins", 0), ("halfway", 1), ("zealous", 1)];
+    assert_eq!(behind().await, expected.map(|(name, committed)| (name.to_owned(), committed)));
+}
 
 /// More messages than any backend removes in one step.
 const MANY: usize = 2_500;

@@ -1,15 +1,19 @@
-//! Calls to a server of our own on this machine, over plain HTTP.
+//! Calls to a server: connections that are kept, and the API of one of our own on this machine.
 
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{net::TcpStream, task::JoinSet};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    task::JoinSet,
+};
 
 /// Longest time for one call.
 const CALL_MAX: Duration = Duration::from_secs(10);
@@ -30,23 +34,45 @@ impl Connection {
     pub(super) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
+        Self::over(stream, HeaderValue::try_from(address.to_string())?).await
+    }
+
+    /// Speaks over what is connected already.
+    pub(super) async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        host: HeaderValue,
+    ) -> Result<Self> {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let mut speaking = JoinSet::new();
         speaking.spawn(connection);
-        Ok(Self { host: HeaderValue::try_from(address.to_string())?, sender, _speaking: speaking })
+        Ok(Self { host, sender, _speaking: speaking })
+    }
+
+    /// Whether another call may be made over it, as far as is known here.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
     }
 
     /// Makes one call; what is answered, its body whole.
-    pub(super) async fn call(&mut self, mut request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+    pub(super) async fn call(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
         let exchange = async {
-            request.headers_mut().insert(header::HOST, self.host.clone());
-            self.sender.ready().await?;
-            let response = self.sender.send_request(request).await?;
-            let status = response.status();
-            let answer = Limited::new(response.into_body(), ANSWER_MAX).collect().await;
-            Ok((status, answer.map_err(anyhow::Error::from_boxed)?.to_bytes()))
+            let (head, body) = self.exchange(request, ANSWER_MAX).await?.into_parts();
+            Ok((head.status, body))
         };
         tokio::time::timeout(CALL_MAX, exchange).await.context("no answer in time")?
+    }
+
+    /// Makes one call, however long it takes; the answer with its whole body, of so many bytes at most.
+    pub(super) async fn exchange(
+        &mut self,
+        mut request: Request<Full<Bytes>>,
+        answer_max: usize,
+    ) -> Result<Response<Bytes>> {
+        request.headers_mut().insert(header::HOST, self.host.clone());
+        self.sender.ready().await?;
+        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        let answer = Limited::new(body, answer_max).collect().await;
+        Ok(Response::from_parts(head, answer.map_err(anyhow::Error::from_boxed)?.to_bytes()))
     }
 }
 

@@ -8,10 +8,13 @@ mod config;
 mod demo;
 mod doctor;
 mod key;
+mod listen;
 mod port;
+mod remote;
 mod serve;
+mod trigger;
 
-use std::{io::Write, process::ExitCode};
+use std::{fmt, io::Write, process::ExitCode};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -32,6 +35,8 @@ pub(crate) struct Cli {
 enum Command {
     Serve(serve::Serve),
     Demo(demo::Demo),
+    Listen(listen::Listen),
+    Trigger(trigger::Trigger),
     Key(key::Key),
     Config(config::Config),
     Backup(backup::Backup),
@@ -46,6 +51,8 @@ impl Cli {
         match self.command {
             Command::Serve(serve) => serve.run(),
             Command::Demo(demo) => demo.run(),
+            Command::Listen(listen) => listen.run(),
+            Command::Trigger(trigger) => trigger.run(),
             Command::Key(key) => key.run(),
             Command::Config(config) => config.run(),
             Command::Backup(backup) => backup.run(),
@@ -55,6 +62,38 @@ impl Cli {
         }
     }
 }
+
+/// A failure that has an exit code of its own: it is the caller's to mend, or a matter of waiting.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    code: u8,
+    said: String,
+}
+
+impl Ending {
+    /// What was asked for cannot be meant.
+    fn usage(said: impl Into<String>) -> Self {
+        Self { code: 2, said: said.into() }
+    }
+
+    /// The server cannot be reached, or does not answer in time.
+    fn unreachable(said: impl Into<String>) -> Self {
+        Self { code: 7, said: said.into() }
+    }
+
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
+        self.code
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
+
+impl std::error::Error for Ending {}
 
 /// Threads for everything asynchronous: one for each core.
 fn runtime() -> Result<Runtime> {

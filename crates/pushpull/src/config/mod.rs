@@ -124,6 +124,33 @@ impl Place {
     }
 }
 
+/// Where a server of these settings answers, and what it is called with.
+#[derive(Clone, Debug)]
+pub(crate) struct Reach {
+    pub(crate) listen: SocketAddr,
+    pub(crate) public_url: Option<Url>,
+    /// Whether it speaks TLS itself.
+    pub(crate) tls: bool,
+    pub(crate) admin_key_file: PathBuf,
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+impl Reach {
+    /// By flags, environment and file. Other settings are not looked at: they are the server's.
+    pub(crate) fn load(flags: &Flags<false>) -> Result<Self, Problems> {
+        let raw = Raw::gather(flags, environment())?;
+        let mut reader = Reader::new(&raw);
+        let reach = Self {
+            listen: reader.listen(),
+            public_url: reader.public_url(),
+            tls: reader.tls().is_some(),
+            admin_key_file: reader.path(&settings::ADMIN_KEY_FILE),
+            ca_file: reader.path_if_given(&settings::CA_FILE),
+        };
+        reader.finish(reach)
+    }
+}
+
 impl Config {
     /// Every setting, by flags, environment and file.
     pub(crate) fn load(flags: &Flags<true>) -> Result<Self, Problems> {

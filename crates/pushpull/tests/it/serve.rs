@@ -120,6 +120,7 @@ fn metrics_take_a_key_unless_they_are_open() {
         "pushpull_deliveries_pending 0",
         "pushpull_delivery_oldest_pending_age_seconds 0",
         "pushpull_dead_letters 0",
+        "pushpull_consumers_behind 0",
         "pushpull_store_bytes ",
     ] {
         assert!(page.contains(&format!("\n{name}")), "{name}:\n{page}");

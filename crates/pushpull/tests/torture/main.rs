@@ -15,4 +15,5 @@ mod fsync;
 mod hostile;
 mod input;
 mod kill;
+mod modes;
 mod support;

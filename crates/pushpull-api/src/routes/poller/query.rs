@@ -13,8 +13,8 @@ use crate::{
     extract::comma_list, models::schema, problem::Problem, routes::endpoint_send::query_moment, state::Api,
 };
 
-/// Longest wait: within what proxies and clients leave a request (RFC 6202 s. 5.5).
-const WAIT_MAX: u64 = 60;
+/// Longest wait, in seconds: within what proxies and clients leave a request (RFC 6202 s. 5.5).
+pub(crate) const WAIT_MAX: u64 = 60;
 /// Items of a page when nothing else is asked.
 const LIMIT_DEFAULT: usize = 50;
 /// Most items of a page.
@@ -81,14 +81,14 @@ impl PollQuery {
         iterator: Option<&str>,
     ) -> Result<(Seq, Option<Seq>), Problem> {
         let now = api.now();
-        let from = self.from.as_deref().map(|text| place("from", text, now)).transpose()?;
-        let until = self.until.as_deref().map(|text| place("until", text, now)).transpose()?;
+        let from = self.from.as_deref().map(|text| place(&["query", "from"], text, now)).transpose()?;
+        let until = self.until.as_deref().map(|text| place(&["query", "until"], text, now)).transpose()?;
         if matches!(until, Some(Place::Earliest | Place::Latest)) {
             return Err(Problem::invalid(&["query", "until"], "must be a seq or an RFC 3339 date and time"));
         }
         let after = self.after.as_deref().map(|text| query_moment("after", text)).transpose()?;
         if after.is_some_and(|after| after > now) {
-            return Err(future("after"));
+            return Err(future(&["query", "after"]));
         }
         let begin = if let Some(text) = iterator.filter(|text| !text.is_empty()) {
             read_iterator(api, endpoint, text)?
@@ -105,7 +105,7 @@ impl PollQuery {
     }
 }
 
-fn limit(given: Option<usize>) -> Result<usize, Problem> {
+pub(crate) fn limit(given: Option<usize>) -> Result<usize, Problem> {
     let limit = given.unwrap_or(LIMIT_DEFAULT);
     if (1..=LIMIT_MAX).contains(&limit) {
         Ok(limit)
@@ -115,7 +115,7 @@ fn limit(given: Option<usize>) -> Result<usize, Problem> {
 }
 
 /// How long to wait, and for how much.
-fn patience(wait: Option<u64>, min: Option<usize>, limit: usize) -> Result<Patience, Problem> {
+pub(crate) fn patience(wait: Option<u64>, min: Option<usize>, limit: usize) -> Result<Patience, Problem> {
     let wait = wait.unwrap_or(0);
     if wait > WAIT_MAX {
         return Err(Problem::invalid(&["query", "wait"], format!("must be 0 to {WAIT_MAX} seconds")));
@@ -127,8 +127,8 @@ fn patience(wait: Option<u64>, min: Option<usize>, limit: usize) -> Result<Patie
     Ok(Patience { wait: Duration::from_secs(wait), min })
 }
 
-/// A place as it stands in a query.
-fn place(field: &str, text: &str, now: Timestamp) -> Result<Place, Problem> {
+/// A place as it stands in a query, or in a body.
+pub(crate) fn place(at: &[&str], text: &str, now: Timestamp) -> Result<Place, Problem> {
     match text {
         "earliest" => return Ok(Place::Earliest),
         "latest" => return Ok(Place::Latest),
@@ -138,15 +138,14 @@ fn place(field: &str, text: &str, now: Timestamp) -> Result<Place, Problem> {
         return Ok(Place::At(Seq(seq)));
     }
     match Timestamp::parse(text) {
-        Some(at) if at > now => Err(future(field)),
-        Some(at) => Ok(Place::Since(at)),
-        None => Err(Problem::invalid(
-            &["query", field],
-            "must be `earliest`, `latest`, a seq, or an RFC 3339 date and time",
-        )),
+        Some(moment) if moment > now => Err(future(at)),
+        Some(moment) => Ok(Place::Since(moment)),
+        None => {
+            Err(Problem::invalid(at, "must be `earliest`, `latest`, a seq, or an RFC 3339 date and time"))
+        }
     }
 }
 
-fn future(field: &str) -> Problem {
-    Problem::invalid(&["query", field], "must not be in the future")
+pub(crate) fn future(at: &[&str]) -> Problem {
+    Problem::invalid(at, "must not be in the future")
 }

@@ -1,0 +1,57 @@
+//! A consumer as a work queue: many workers take items, and answer for each.
+
+use std::time::Duration;
+
+use pushpull_domain::Seq;
+use pushpull_store::{Answered, Answers, Take, Taken};
+
+use crate::{ConsumeError, Feed, Reader, consumer::Waiting};
+
+/// How often a worker that waits looks again when as many items are out as may be: nobody is told of each answer.
+const FULL_WAIT: Duration = Duration::from_secs(1);
+
+impl Feed {
+    /// Takes items, or waits so long for the first. The consumer is made if there is none.
+    pub async fn pull(&self, reader: &Reader, take: &Take, wait: Duration) -> Result<Taken, ConsumeError> {
+        let mut waiting = Waiting::new(self, reader, wait);
+        loop {
+            let endpoint = self.endpoint_of(reader).await?;
+            self.find_or_make(reader, None).await?;
+            // Before the look: what joins the queue after this ends the wait.
+            let last = self.ends(reader.endpoint).await?.last;
+            let taken = self.log.store().take(reader.key(), take.clone()).await??;
+            if !taken.items.is_empty() || taken.gap.is_some() {
+                return Ok(taken);
+            }
+            if taken.more {
+                // Everything that was looked at was passed over.
+                continue;
+            }
+            let now = reader.clock.now();
+            let next =
+                [taken.next_due_at, endpoint.drains_until()].into_iter().flatten().filter(|at| *at > now);
+            let full = taken.full.then_some(FULL_WAIT);
+            let at_most = next.map(|at| at.since(now)).chain(full).min();
+            if !waiting.more(last, at_most).await {
+                return Ok(taken);
+            }
+        }
+    }
+
+    /// Answers for items.
+    pub async fn answer(&self, reader: &Reader, answers: Answers) -> Result<Answered, ConsumeError> {
+        let some_come_back = !answers.nack.is_empty();
+        let answered = self.log.store().answer(reader.key(), answers).await??;
+        if some_come_back {
+            self.news.look_again(reader.endpoint);
+        }
+        Ok(answered)
+    }
+
+    /// Puts parked items back (`None`: all); how many.
+    pub async fn replay(&self, reader: &Reader, only: Option<Vec<Seq>>) -> Result<u64, ConsumeError> {
+        let replayed = self.log.store().replay(reader.key(), only).await??;
+        self.news.look_again(reader.endpoint);
+        Ok(replayed)
+    }
+}
