@@ -269,3 +269,28 @@ async fn without_origins_browsers_are_told_nothing() {
     assert_eq!(answer.headers.get("vary"), None);
     assert_eq!(answer.headers.get("access-control-allow-credentials"), None);
 }
+
+#[tokio::test]
+async fn a_token_reads_as_a_named_consumer_too_and_sets_none_up() {
+    let api = TestApi::start().await;
+    api.store.app("acme").await;
+    for uid in ["main", "other"] {
+        api.admin.post("/app/acme/endpoint", json!({ "mode": "pull", "uid": uid })).await.is(201);
+    }
+    api.admin.post("/app/acme/msg", json!({ "eventType": "a", "payload": 1 })).await.is(202);
+    let token = token(&api).await;
+    let reader = api.with_key(&token);
+    let leased = "/app/acme/polling-endpoint/main/consumer/one";
+    let page = api.without_key().get(&showing(leased, &token)).await.is(200);
+    let offset = page.json()["data"][0]["offset"].as_u64().unwrap();
+    reader.post(&format!("{leased}/commit"), json!({ "offset": offset })).await.is(204);
+    let consumer = format!("{QUEUE}/consumer/two");
+    assert_eq!(reader.get(&consumer).await.is(200).json()["data"][0]["payload"], 1);
+    reader.get(&format!("{QUEUE}/consumer/one/status")).await.is(200);
+    reader.put(&consumer, json!({})).await.is(403);
+    reader.delete(&consumer).await.is(403);
+    let unknown = reader.get("/app/acme/poller/nothing/consumer/two").await.is(404);
+    assert_eq!(reader.get("/app/acme/poller/other/consumer/two").await, unknown);
+    let seek = json!({ "after": "2026-11-24T00:00:00Z" });
+    assert_eq!(reader.post("/app/acme/poller/other/consumer/two/seek", seek).await, unknown);
+}
