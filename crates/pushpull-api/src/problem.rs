@@ -322,8 +322,9 @@ impl Problem {
 
 /// What `from` may be.
 fn which(consumers: &[String]) -> String {
-    let named = consumers.iter().map(|name| format!("`{name}`, ")).collect::<String>();
-    format!("must say where to go on: {named}`earliest` or `latest`")
+    let consumers = consumers.iter().map(String::as_str);
+    let places: Vec<_> = consumers.chain(["earliest", "latest"]).collect();
+    format!("must say where to go on: `{}`", places.join("`, `"))
 }
 
 impl IntoResponse for Problem {

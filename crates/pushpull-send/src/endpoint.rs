@@ -146,16 +146,13 @@ impl Lane {
         self.ready.store(ready.clone());
         drop(queue);
         let mut health = self.health();
-        match ready {
-            Some(ready) => {
-                health.get_or_insert(ready.endpoint.health);
-                Refreshed::Pushed(ready)
-            }
-            None => {
-                // Pushed again it begins anew.
-                *health = None;
-                Refreshed::Off
-            }
+        if let Some(ready) = ready {
+            health.get_or_insert(ready.endpoint.health);
+            Refreshed::Pushed(ready)
+        } else {
+            // Pushed again it begins anew.
+            *health = None;
+            Refreshed::Off
         }
     }
 

@@ -205,12 +205,15 @@ mod tests {
         let (one, two) = (behind("one"), behind("two"));
         let start = Instant::now();
         let mut told = Told::default();
-        assert_eq!(told.news(vec![one.clone()], start), [one.clone()]);
-        let later = start + Duration::from_hours(23);
-        assert_eq!(told.news(vec![one.clone(), two.clone()], later), [two.clone()]);
-        let day = start + BEHIND_AGAIN;
-        assert_eq!(told.news(vec![one.clone(), two.clone()], day), [one.clone()]);
-        assert_eq!(told.news(vec![two.clone()], day), []);
-        assert_eq!(told.news(vec![one.clone(), two], day), [one], "it had caught up");
+        let mut check = |behind: &[&BehindConsumer], after, expected: &[&BehindConsumer]| {
+            let news = told.news(behind.iter().copied().cloned().collect(), start + after);
+            assert_eq!(news.iter().collect::<Vec<_>>(), expected);
+        };
+        check(&[&one], Duration::ZERO, &[&one]);
+        check(&[&one, &two], Duration::from_hours(23), &[&two]);
+        check(&[&one, &two], BEHIND_AGAIN, &[&one]);
+        check(&[&two], BEHIND_AGAIN, &[]);
+        // It had caught up.
+        check(&[&one, &two], BEHIND_AGAIN, &[&one]);
     }
 }

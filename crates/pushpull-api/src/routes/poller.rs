@@ -75,6 +75,8 @@ pub(crate) async fn poll(
     match form {
         Form::Page => {
             let limit = query.limit()?;
+            // They hold the whole head as it was read, and who waits, waits long.
+            drop(headers);
             let page =
                 api.feed.read(&reading, after, limit, query.patience(limit)?).await.map_err(unreadable)?;
             Ok(answer(&api, &reading, &page))

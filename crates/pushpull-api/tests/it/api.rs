@@ -211,7 +211,7 @@ impl Answer {
 
     /// Refused for this field of the body.
     #[track_caller]
-    pub(crate) fn is_fault(self, field: &str) {
+    pub(crate) fn faults_at(self, field: &str) {
         let refused = self.is(422);
         assert_eq!(
             refused.json()["detail"][0]["loc"],

@@ -13,7 +13,7 @@ async fn only_an_endpoint_that_is_pushed_needs_a_url() {
         let made = api.admin.post("/app/acme/endpoint", body.clone()).await.is(201).json();
         assert_eq!((&made["mode"], &made["url"]), (&body["mode"], &json!("")));
         let path = format!("/app/acme/endpoint/{}", made["id"].as_str().unwrap());
-        api.admin.patch(&path, json!({ "mode": "push" })).await.is_fault("url");
+        api.admin.patch(&path, json!({ "mode": "push" })).await.faults_at("url");
         let url = format!("https://receiver.example/{n}");
         let pushed = api.admin.patch(&path, json!({ "mode": "push", "url": url })).await.is(200).json();
         assert_eq!((pushed.get("mode"), &pushed["url"]), (None, &json!(url)), "push is the usual mode");
@@ -21,14 +21,14 @@ async fn only_an_endpoint_that_is_pushed_needs_a_url() {
         assert_eq!(pulled["url"], json!(url), "kept for the way back");
     }
     for body in [json!({}), json!({ "url": "" }), json!({ "mode": "push" })] {
-        api.admin.post("/app/acme/endpoint", body).await.is_fault("url");
+        api.admin.post("/app/acme/endpoint", body).await.faults_at("url");
     }
     // A URL is checked whoever moves along: it may be called one day.
     api.admin
         .post("/app/acme/endpoint", json!({ "mode": "pull", "url": "https://10.0.0.1/" }))
         .await
-        .is_fault("url");
-    api.admin.post("/app/acme/endpoint", json!({ "mode": "never" })).await.is_fault("mode");
+        .faults_at("url");
+    api.admin.post("/app/acme/endpoint", json!({ "mode": "never" })).await.faults_at("mode");
 }
 
 #[tokio::test]
@@ -42,11 +42,11 @@ async fn a_client_that_knows_of_no_modes_does_not_switch_one() {
     assert_eq!(replaced["mode"], "pull");
     assert_eq!(replaced["url"], "https://receiver.example/1");
     let push = |url| json!({ "mode": "push", "url": url });
-    api.admin.put("/app/acme/endpoint/main", push("")).await.is_fault("url");
+    api.admin.put("/app/acme/endpoint/main", push("")).await.faults_at("url");
     let pushed =
         api.admin.put("/app/acme/endpoint/main", push("https://receiver.example/2")).await.is(200).json();
     assert_eq!(pushed.get("mode"), None::<&Value>);
-    api.admin.put("/app/acme/endpoint/main", json!({ "description": "b" })).await.is_fault("url");
+    api.admin.put("/app/acme/endpoint/main", json!({ "description": "b" })).await.faults_at("url");
 }
 
 #[tokio::test]
@@ -86,11 +86,11 @@ async fn an_endpoint_is_pushed_again_from_where_it_is_said() {
         json!({ "from": 7 }),
         json!({ "mode": "push", "from": "a b" }),
     ] {
-        api.admin.patch(path, body).await.is_fault("from");
+        api.admin.patch(path, body).await.faults_at("from");
     }
     let nobody = api.admin.patch(path, json!({ "mode": "push", "from": "nobody" })).await;
-    nobody.clone().is_fault("from");
-    assert_eq!(nobody.json()["detail"][0]["msg"], "must say where to go on: `earliest` or `latest`");
+    nobody.clone().faults_at("from");
+    assert_eq!(nobody.json()["detail"][0]["msg"], "must say where to go on: `earliest`, `latest`");
     assert_eq!(api.admin.get(path).await.is(200).json()["mode"], "pull", "refused, it is as it was");
 
     let pending = async || api.store.log.store().backlog().await.unwrap().pending;

@@ -10,6 +10,8 @@ use super::{
 };
 use crate::{Audit, ConsumerKey, ConsumerSettings, audit::AUDIT_ROWS};
 
+const DAY: Duration = Duration::from_hours(24);
+
 async fn all(world: &World, endpoint: &Endpoint) -> Audit {
     let page = world.store.audit(endpoint.no, None, None).await.unwrap();
     assert_eq!(page.reached, page.last);
@@ -89,12 +91,12 @@ pub async fn an_audit_knows_a_hole_that_retention_left(maker: &impl Maker) {
     let world = World::new(maker).await;
     let app = world.app("one").await;
     let old = world.publish(&app, message("old")).await;
-    world.clock.advance(Duration::from_hours(24));
+    world.clock.advance(DAY);
     let endpoint = world.endpoint(&app).await;
     world.publish_many(&app, 2).await;
     world.store.resend(old.key, endpoint.no).await.unwrap();
     world.publish_many(&app, 1).await;
-    world.clock.advance(TOO_OLD - Duration::from_hours(24));
+    world.clock.advance(TOO_OLD.saturating_sub(DAY));
     world.trim(NINETY_DAYS).await;
     let page = world.store.audit(endpoint.no, None, None).await.unwrap();
     assert_eq!((page.after, page.reached, page.removed_to), (Seq(0), Seq(4), Seq(3)));

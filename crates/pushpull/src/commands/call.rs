@@ -6,7 +6,10 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{
@@ -55,22 +58,36 @@ impl Connection {
 
     /// Makes one call; what is answered, its body whole.
     pub(super) async fn call(&mut self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes)> {
+        self.call_within(CALL_MAX, request).await
+    }
+
+    /// The same, for a call that may take longer: this long.
+    pub(super) async fn call_within(
+        &mut self,
+        within: Duration,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes)> {
         let exchange = async {
             let (head, body) = self.exchange(request, ANSWER_MAX).await?.into_parts();
             Ok((head.status, body))
         };
-        tokio::time::timeout(CALL_MAX, exchange).await.context("no answer in time")?
+        tokio::time::timeout(within, exchange).await.context("no answer in time")?
+    }
+
+    /// Makes one call whose answer is read piece by piece.
+    pub(super) async fn begin(&mut self, mut request: Request<Full<Bytes>>) -> Result<Response<Incoming>> {
+        request.headers_mut().insert(header::HOST, self.host.clone());
+        self.sender.ready().await?;
+        Ok(self.sender.send_request(request).await?)
     }
 
     /// Makes one call, however long it takes; the answer with its whole body, of so many bytes at most.
     pub(super) async fn exchange(
         &mut self,
-        mut request: Request<Full<Bytes>>,
+        request: Request<Full<Bytes>>,
         answer_max: usize,
     ) -> Result<Response<Bytes>> {
-        request.headers_mut().insert(header::HOST, self.host.clone());
-        self.sender.ready().await?;
-        let (head, body) = self.sender.send_request(request).await?.into_parts();
+        let (head, body) = self.begin(request).await?.into_parts();
         let answer = Limited::new(body, answer_max).collect().await;
         Ok(Response::from_parts(head, answer.map_err(anyhow::Error::from_boxed)?.to_bytes()))
     }

@@ -1,6 +1,7 @@
 //! What can be asked of the program: one file a command.
 #![expect(clippy::print_stderr, reason = "commands speak to people")]
 
+mod audit;
 mod backup;
 mod bench;
 mod call;
@@ -37,6 +38,7 @@ enum Command {
     Demo(demo::Demo),
     Listen(listen::Listen),
     Trigger(trigger::Trigger),
+    Audit(audit::Audit),
     Key(key::Key),
     Config(config::Config),
     Backup(backup::Backup),
@@ -53,6 +55,7 @@ impl Cli {
             Command::Demo(demo) => demo.run(),
             Command::Listen(listen) => listen.run(),
             Command::Trigger(trigger) => trigger.run(),
+            Command::Audit(audit) => audit.run(),
             Command::Key(key) => key.run(),
             Command::Config(config) => config.run(),
             Command::Backup(backup) => backup.run(),

@@ -103,7 +103,7 @@ impl Stop {
 
 /// Takes as many descriptors as the system allows: the usual 1,024 are fewer than the connections in and out
 /// that there may be.
-fn raise_descriptors() {
+pub(super) fn raise_descriptors() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {

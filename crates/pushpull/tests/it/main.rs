@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking, their helpers too")]
 #![expect(clippy::disallowed_methods, reason = "a client of the server under test, on loopback")]
 
+mod audit;
 mod backup;
 mod bench;
 mod demo;

@@ -45,7 +45,8 @@ async fn an_endpoint_that_changes_hands_under_load_brings_each_message_to_one_si
         switch(&mut client, json!({ "mode": if round % 2 == 0 { "pull" } else { "held" } })).await;
         // Whoever reads begins at once, while the last attempts are still under way.
         let reading = CancellationToken::new();
-        let reader = tokio::spawn(read(server.client(), reading.clone()));
+        let mut reader = JoinSet::new();
+        reader.spawn(read(server.client(), reading.clone()));
         let_pass(dice.millis(200, 800)).await;
         drained(&mut client).await;
         books.pushed(sink.take_ledger());
@@ -54,7 +55,7 @@ async fn an_endpoint_that_changes_hands_under_load_brings_each_message_to_one_si
         let_pass(dice.millis(0, 200)).await;
         assert!(sink.take_ledger().is_empty(), "nothing is pushed once readers have it");
         reading.cancel();
-        books.read(reader.await.unwrap());
+        books.read(reader.join_all().await.remove(0));
         switch(&mut client, json!({ "mode": "push", "from": "reader" })).await;
     }
     enough.cancel();

@@ -1,4 +1,5 @@
-//! `list`: an application's messages, read back page by page, payloads and all.
+//! `list` and `pages`: an application's messages, or an endpoint's queue, read back page by page over one
+//! connection, payloads and all.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -15,6 +16,7 @@ use super::{
     load::{self, Pace},
     options::Plan,
     payload::Payloads,
+    scenario::Scenario,
     span::Span,
     stats::Latencies,
     subject::{Origin, Subject},
@@ -45,6 +47,11 @@ struct Item<'a> {
 pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Result<Run> {
     let subject = Subject::start(origin).await?;
     let app = subject.make_app().await?;
+    let path = if plan.kind == Scenario::Pages {
+        subject.make_queue(&app).await?
+    } else {
+        format!("/api/v1/app/{app}/msg")
+    };
     let ledger = Arc::new(Ledger::new(plan.messages, 0));
     let payloads = Arc::new(Payloads::new(plan.size));
     let target = Arc::new(Target::messages(subject.address, &subject.key, &app, payloads)?);
@@ -56,7 +63,7 @@ pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Resul
 
     let span = Span::begin(Some(&subject))?;
     let start = Instant::now();
-    let mut reader = Reader::open(&subject, app.clone()).await?;
+    let mut reader = Reader::open(&subject, &path).await?;
     let mut missing = 0;
     for _ in 0..PASSES {
         missing += there - reader.read_all().await?;
@@ -92,10 +99,10 @@ struct Reader {
 }
 
 impl Reader {
-    async fn open(subject: &Subject, app: String) -> Result<Self> {
+    async fn open(subject: &Subject, path: &str) -> Result<Self> {
         Ok(Self {
             connection: Connection::open(subject.address).await?,
-            path: format!("/api/v1/app/{app}/msg?limit={PAGE}"),
+            path: format!("{path}?limit={PAGE}"),
             key: format!("Bearer {}", subject.key),
             pages: Vec::new(),
             bytes: 0,

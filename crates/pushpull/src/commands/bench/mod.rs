@@ -7,16 +7,20 @@ mod apps;
 mod backlog;
 mod ceiling;
 mod deliver;
+mod export;
 mod figures;
 mod hostile;
 mod idle;
 mod ledger;
 mod list;
 mod load;
+mod long_poll;
 mod machine;
 mod options;
 mod payload;
+mod poller;
 mod process;
+mod readers;
 mod receiver;
 mod report;
 mod scenario;
@@ -32,7 +36,7 @@ use clap::error::ErrorKind;
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-use super::serve::Stop;
+use super::serve::{Stop, raise_descriptors};
 use figures::Run;
 use options::Plan;
 use report::{Measured, Settings};
@@ -50,6 +54,7 @@ impl Bench {
             clap::Error::raw(ErrorKind::ValueValidation, format!("{error:#}\n")).exit()
         });
         let origin = self.origin()?;
+        raise_descriptors();
         let runtime = super::runtime()?;
         // Callers do not wait for the receiver's tasks, nor those for them.
         let sending = super::runtime()?;
@@ -122,7 +127,10 @@ async fn once(sending: &Handle, origin: &Origin, plan: &Plan) -> Result<Run> {
         Scenario::Hostile => hostile::run(sending, origin, plan).await,
         Scenario::Backlog => backlog::run(sending, origin, plan).await,
         Scenario::Apps => apps::run(sending, origin, plan).await,
-        Scenario::List => list::run(sending, origin, plan).await,
+        Scenario::List | Scenario::Pages => list::run(sending, origin, plan).await,
+        Scenario::Export => export::run(sending, origin, plan).await,
+        Scenario::LongPoll => long_poll::run(sending, origin, plan).await,
+        Scenario::Readers => readers::run(sending, origin, plan).await,
         Scenario::Idle => idle::run(origin, plan).await,
         Scenario::All => unreachable!("all is made of the others"),
     }

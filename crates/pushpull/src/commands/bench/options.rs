@@ -16,7 +16,7 @@ const PAIRS_MAX: usize = 20_000_000;
 /// Longest time that is sent by a timetable.
 const DURATION_MAX: Duration = Duration::from_mins(10);
 
-/// Largest payload of `list`: a page of 250 such messages is an answer that is still taken.
+/// Largest payload of `list` and `pages`: a page of 250 such messages is an answer that is still taken.
 const LIST_SIZE_MAX: usize = 8_192;
 /// How long is sent by a timetable if nothing is said.
 const SENT_FOR: Duration = Duration::from_secs(30);
@@ -24,6 +24,8 @@ const SENT_FOR: Duration = Duration::from_secs(30);
 const LOOKED_FOR: Duration = Duration::from_secs(10);
 /// Messages a second of `hostile` if nothing is said: p99 is then of the server, not of its saturation.
 const HOSTILE_RATE: f64 = 50.0;
+/// Messages a second of `long-poll` if nothing is said.
+const LONG_POLL_RATE: f64 = 200.0;
 /// What would fail comes again soon enough to be seen within the run.
 const RETRY_SCHEDULE: &str = "1s,5s,30s";
 const KEY_FILE_VARIABLE: &str = "PUSHPULL_ADMIN_KEY_FILE";
@@ -136,7 +138,11 @@ impl Options {
             }
             _ => kind.endpoints(),
         };
-        let rate = self.rate.or((kind == Scenario::Hostile).then_some(HOSTILE_RATE));
+        let rate = self.rate.or(match kind {
+            Scenario::Hostile => Some(HOSTILE_RATE),
+            Scenario::LongPoll => Some(LONG_POLL_RATE),
+            _ => None,
+        });
         let messages = match (self.messages, self.rate) {
             (Some(given), _) => given as usize,
             (None, Some(rate)) => (rate * self.duration.unwrap_or(SENT_FOR).as_secs_f64()) as usize,
@@ -146,8 +152,8 @@ impl Options {
         ensure!(messages <= MESSAGES_MAX as usize, "{name}: more than {MESSAGES_MAX} messages");
         ensure!(messages * endpoints.max(1) <= PAIRS_MAX, "{name}: more than {PAIRS_MAX} deliveries");
         ensure!(
-            kind != Scenario::List || size <= LIST_SIZE_MAX,
-            "list: payloads of more than {LIST_SIZE_MAX} bytes"
+            !matches!(kind, Scenario::List | Scenario::Pages) || size <= LIST_SIZE_MAX,
+            "{name}: payloads of more than {LIST_SIZE_MAX} bytes"
         );
         ensure!(
             kind != Scenario::Hostile || endpoints > hostile::BAD,

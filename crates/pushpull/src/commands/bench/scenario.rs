@@ -19,6 +19,14 @@ pub(super) enum Scenario {
     Apps,
     /// Messages read back in pages of 250
     List,
+    /// An endpoint's queue, read in pages of 250 over one connection
+    Pages,
+    /// An endpoint's queue, exported as lines of JSON
+    Export,
+    /// A thousand readers that wait for news, and ten thousand that get none
+    LongPoll,
+    /// Each message delivered to one endpoint, beside ten readers of other applications and without them
+    Readers,
     /// Memory and CPU of a server that nobody calls
     Idle,
     /// The bare ceiling: signed and sent to the receiver, with nothing between
@@ -31,13 +39,17 @@ impl Scenario {
     /// The main job.
     pub(super) const MAIN: [Self; 3] = [Self::Ingest, Self::Deliver, Self::FanOut];
     /// Every one.
-    pub(super) const EACH: [Self; 9] = [
+    pub(super) const EACH: [Self; 13] = [
         Self::Ceiling,
         Self::Ingest,
         Self::Deliver,
         Self::FanOut,
         Self::Hostile,
         Self::List,
+        Self::Pages,
+        Self::Export,
+        Self::LongPoll,
+        Self::Readers,
         Self::Idle,
         Self::Apps,
         Self::Backlog,
@@ -53,6 +65,10 @@ impl Scenario {
             Self::Backlog => "backlog",
             Self::Apps => "apps",
             Self::List => "list",
+            Self::Pages => "pages",
+            Self::Export => "export",
+            Self::LongPoll => "long-poll",
+            Self::Readers => "readers",
             Self::Idle => "idle",
             Self::Ceiling => "ceiling",
             Self::All => "all",
@@ -67,9 +83,11 @@ impl Scenario {
             | Self::FanOut
             | Self::Hostile
             | Self::List
+            | Self::Pages
+            | Self::Export
             | Self::Ceiling
             | Self::All => true,
-            Self::Backlog | Self::Apps | Self::Idle => false,
+            Self::Backlog | Self::Apps | Self::Idle | Self::LongPoll | Self::Readers => false,
         }
     }
 
@@ -79,7 +97,9 @@ impl Scenario {
             Self::Ingest | Self::Deliver | Self::Ceiling | Self::All => 50_000,
             Self::FanOut => 10_000,
             Self::Hostile => 1_000,
-            Self::Backlog | Self::List => 20_000,
+            Self::Backlog | Self::List | Self::Pages | Self::Readers => 20_000,
+            Self::Export => 1_000_000,
+            Self::LongPoll => 2_000,
             Self::Apps | Self::Idle => 0,
         }
     }
@@ -87,11 +107,11 @@ impl Scenario {
     /// Endpoints, if nothing is said; those of `hostile` with the bad ones.
     pub(super) const fn endpoints(self) -> usize {
         match self {
-            Self::Deliver | Self::Ceiling | Self::Backlog | Self::All => 1,
+            Self::Deliver | Self::Ceiling | Self::Backlog | Self::Readers | Self::All => 1,
             Self::FanOut => 10,
             Self::Hostile => 50,
             Self::Apps => 2,
-            Self::Ingest | Self::List | Self::Idle => 0,
+            Self::Ingest | Self::List | Self::Pages | Self::Export | Self::LongPoll | Self::Idle => 0,
         }
     }
 }

@@ -170,6 +170,12 @@ impl Subject {
         secret["key"].as_str().map(str::to_owned).context("read the endpoint's secret")
     }
 
+    /// Makes an endpoint that nobody pushes to; the path of its queue.
+    pub(super) async fn make_queue(&self, app: &str) -> Result<String> {
+        let made = self.make(&format!("/api/v1/app/{app}/endpoint"), &json!({"mode": "pull"})).await?;
+        Ok(format!("/api/v1/app/{app}/poller/{made}"))
+    }
+
     /// Removes an application from a server that is given; our own ends with all it has.
     pub(super) async fn remove_app(&self, app: &str) -> Result<()> {
         if self.own.is_none() {

@@ -25,8 +25,8 @@ pub(super) struct Target {
 }
 
 enum Kind {
-    /// Messages of an application.
-    Messages { path: String, authorization: HeaderValue },
+    /// Messages of applications: of each in turn.
+    Messages { paths: Vec<String>, authorization: HeaderValue },
     /// Signed deliveries, as a server would send them.
     Deliveries { signer: Box<Signer> },
 }
@@ -39,8 +39,18 @@ impl Target {
         app: &str,
         payloads: Arc<Payloads>,
     ) -> Result<Self> {
-        let authorization = authorization(key)?;
-        let kind = Kind::Messages { path: format!("/api/v1/app/{app}/msg"), authorization };
+        Self::messages_in_turn(address, key, [app], payloads)
+    }
+
+    /// The messages of applications: one of each, then the next of each.
+    pub(super) fn messages_in_turn<'a>(
+        address: SocketAddr,
+        key: &str,
+        apps: impl IntoIterator<Item = &'a str>,
+        payloads: Arc<Payloads>,
+    ) -> Result<Self> {
+        let paths = apps.into_iter().map(|app| format!("/api/v1/app/{app}/msg")).collect();
+        let kind = Kind::Messages { paths, authorization: authorization(key)? };
         Ok(Self { address, payloads, kind })
     }
 
@@ -61,7 +71,8 @@ impl Target {
         let request =
             Request::builder().method(Method::POST).header(header::CONTENT_TYPE, "application/json");
         let request = match &self.kind {
-            Kind::Messages { path, authorization } => {
+            Kind::Messages { paths, authorization } => {
+                let path = &paths[message % paths.len()];
                 let body = message_body(&self.payloads, message);
                 request.uri(path).header(header::AUTHORIZATION, authorization).body(Full::new(body))
             }
