@@ -57,7 +57,7 @@ test("destination.create refuses what it does not do, by name", { skip }, async 
   const create = (given) => svix.destination.create(app.id, given);
   await refused(create({ type: "sqs", config: {} }), 422, ["body", "type"]);
   await refused(create({ type: "pollingEndpoint", batchSize: 2 }), 422, ["body", "batchSize"]);
-  await refused(create({ type: "fifoEndpoint", config: { url }, maxWaitSecs: 9 }), 422, ["body", "maxWaitSecs"]);
+  await refused(create({ type: "fifoEndpoint", config: { url }, maxWaitSecs: 999 }), 422, ["body", "maxWaitSecs"]);
   await refused(create({ type: "fifoEndpoint", config: { url: "ftp://a" } }), 422, ["body", "config", "url"]);
 });
 

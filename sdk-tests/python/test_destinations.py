@@ -73,7 +73,7 @@ class Destination(Case):
         for field, given in [
             (["type"], DestinationIn(type="sqs", config=sqs)),
             (["batchSize"], polling(batch_size=2)),
-            (["maxWaitSecs"], fifo(max_wait_secs=9)),
+            (["maxWaitSecs"], fifo(max_wait_secs=999)),
             (["config", "url"], fifo("ftp://a")),
         ]:
             with self.subTest(field):

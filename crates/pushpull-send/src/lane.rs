@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{
-    Delivery, DeliveryState, Health, RetrySchedule, Timestamp,
+    Batch, Delivery, DeliveryState, Health, RetrySchedule, Timestamp,
     attempt::{Attempt, Outcome},
     endpoint::{DisabledReason, HealthVerdict},
 };
@@ -15,6 +15,7 @@ use crate::{
     dispatcher::{Inner, Turn},
     endpoint::{Lane, Ready, Refreshed},
     outcome::{self, Verdict},
+    parcel::Parcel,
     queue::{Job, Next, QUEUE_MAX},
     slots::{FAST, Slot},
 };
@@ -56,7 +57,8 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
                     }
                     continue;
                 }
-                work(&inner, &lane, &ready, *job, &mut slot).await;
+                let Some(parcel) = gather(&inner, &lane, &ready, *job) else { break };
+                work(&inner, &lane, &ready, parcel, &mut slot).await;
                 if matches!(slot, Slot::Slow) || inner.slots.contended() {
                     inner.slots.give_back(slot);
                     match again(&inner, &lane) {
@@ -166,11 +168,30 @@ fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, jobs: Vec<Job>, more: b
     }
 }
 
+/// What goes out with a job that was taken; `None`: more is waited for, and the lane has ended.
+fn gather(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, job: Job) -> Option<Parcel> {
+    let Batch { size, wait_secs } = ready.batch();
+    if size <= 1 {
+        return Some(Parcel::single(job));
+    }
+    let DeliveryState::Owed { due_at: Some(due_at), .. } = job.delivery.state else {
+        return Some(Parcel::batch(job, Vec::new()));
+    };
+    let full_by = due_at.after(Duration::from_secs(wait_secs.into()));
+    // What is tried again is full already: as it was.
+    let waits = job.delivery.attempts == 0 && inner.clock.now() < full_by;
+    let parcel = lane.queue().gather(job, size.into(), waits);
+    if parcel.is_none() {
+        inner.timers.wake_at(lane, full_by);
+    }
+    parcel
+}
+
 /// One attempt and all that follows from it.
-async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, job: Job, slot: &mut Slot) {
+async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, parcel: Parcel, slot: &mut Slot) {
     let started_at = inner.clock.now();
     let attempt = {
-        let mut attempt = std::pin::pin!(attempt::perform(&inner.client, ready, &job, started_at));
+        let mut attempt = std::pin::pin!(attempt::perform(&inner.client, ready, &parcel, started_at));
         if let Ok(attempt) = tokio::time::timeout(FAST, &mut attempt).await {
             attempt
         } else {
@@ -180,6 +201,7 @@ async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, job: Job
     };
     let now = inner.clock.now();
     let verdict = Verdict::of(&attempt.outcome);
+    let Parcel { first: job, rest, .. } = parcel;
     let after = if verdict == Verdict::Succeeded {
         outcome::after(&job.delivery, &attempt.outcome, &inner.schedule, now, 0.0)
     } else {
@@ -191,8 +213,31 @@ async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, job: Job
     log(ready, &job, &attempt, &after);
     follow(inner, lane, ready, verdict, &after, now).await;
     lane.queue().attempted(verdict, after.state.is_settled());
-    let attempt = (verdict != Verdict::OwnFault).then(|| (attempt, Arc::clone(&ready.url)));
-    inner.outbox.put(Settlement { delivery: after, attempt }, lane);
+    if rest.is_empty() {
+        return settle(inner, lane, ready, after, attempt);
+    }
+    let mut settled = vec![(after, attempt)];
+    for job in rest {
+        // The whole of it succeeds or fails. The answer is kept once.
+        let (after, attempt) = &settled[0];
+        let outcome = attempt.outcome.without_body();
+        let attempt = Attempt { outcome, ..*attempt };
+        settled.push((Delivery { state: after.state, attempts: after.attempts, ..job.delivery }, attempt));
+    }
+    if !after.state.is_settled() {
+        // What is written last tells how far the endpoint is: here, the first of what is tried again.
+        settled.reverse();
+    }
+    for (delivery, attempt) in settled {
+        settle(inner, lane, ready, delivery, attempt);
+    }
+}
+
+/// A fault of ours was no attempt.
+fn settle(inner: &Inner, lane: &Arc<Lane>, ready: &Ready, delivery: Delivery, attempt: Attempt) {
+    let is_ours = Verdict::of(&attempt.outcome) == Verdict::OwnFault;
+    let attempt = (!is_ours).then(|| (attempt, Arc::clone(&ready.url)));
+    inner.outbox.put(Settlement { delivery, attempt }, lane);
 }
 
 /// The endpoint's own schedule, else the event type's, else the server's.

@@ -9,10 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use pushpull_domain::{Delivery, Message, Seq, Timestamp};
+use pushpull_domain::{Delivery, Message, Payload, Seq, Timestamp};
 use tokio::time::Instant;
 
-use crate::outcome::Verdict;
+use crate::{outcome::Verdict, parcel::Parcel};
 
 /// Most deliveries of one endpoint that are queued in memory; the rest waits in the table.
 pub(crate) const QUEUE_MAX: usize = 256;
@@ -21,6 +21,9 @@ pub(crate) const QUEUE_MAX: usize = 256;
 pub(crate) const WINDOW_MAX: usize = 32;
 /// Attempts in flight to an endpoint that has not answered well yet, or keeps us waiting.
 const WINDOW_MIN: usize = 2;
+
+/// Most bytes of the payloads that go out in one request, unless a single one is larger.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// One delivery in memory.
 #[derive(Clone, Debug)]
@@ -34,6 +37,14 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(delivery: Delivery, message: Arc<Message>) -> Self {
         Self { delivery, message, start: None }
+    }
+
+    /// How long its payload is.
+    fn bytes(&self) -> usize {
+        match &self.message.payload {
+            Payload::Kept(bytes) => bytes.len(),
+            Payload::Expunged => 0,
+        }
     }
 }
 
@@ -190,6 +201,34 @@ impl Queue {
         }
     }
 
+    /// What goes out together with a job that was taken: what follows it in the queue, at most so many in all. Those
+    /// that were attempted together are attempted together again, so that a repeated batch is the same. `waits`: only
+    /// a full one is wanted yet. `None`: it is not full; all is put back, and the lane has ended.
+    pub(crate) fn gather(&mut self, first: Job, size: usize, waits: bool) -> Option<Parcel> {
+        let (attempts, mut bytes) = (first.delivery.attempts, first.bytes());
+        let mut rest = Vec::new();
+        let mut is_full = size <= 1;
+        while !is_full && let Some(next) = self.ready.front() {
+            bytes += next.bytes();
+            if next.delivery.attempts != attempts || bytes > BATCH_BYTES_MAX {
+                is_full = true;
+            } else {
+                rest.extend(self.ready.pop_front());
+                is_full = rest.len() + 1 == size;
+            }
+        }
+        if is_full || !waits {
+            return Some(Parcel::batch(first, rest));
+        }
+        // Under one lock: what is offered from now on finds that nobody is at work.
+        for job in rest.into_iter().rev() {
+            self.ready.push_front(job);
+        }
+        self.put_back(first);
+        self.lanes -= 1;
+        None
+    }
+
     /// Takes in what the table had. `more`: it may have more.
     pub(crate) fn looked(&mut self, jobs: impl IntoIterator<Item = Job>, more: bool) {
         self.looking = false;
@@ -293,8 +332,8 @@ impl Queue {
 mod tests {
     use bytes::Bytes;
     use pushpull_domain::{
-        AppNo, DeliveryKey, DeliveryState, EndpointNo, EventTypeName, MessageId, MessageKey, Payload,
-        Position, Timestamp, attempt::Trigger,
+        AppNo, DeliveryKey, DeliveryState, EndpointNo, EventTypeName, MessageId, MessageKey, Position,
+        attempt::Trigger,
     };
 
     use super::*;
@@ -436,5 +475,64 @@ mod tests {
         assert!(matches!(queue.next(0), Next::Look));
         queue.looked([job(1), job(2), job(3)], false);
         assert_eq!(attempt(&mut queue), 1);
+    }
+
+    /// The seqs of what goes out together, with the lane that takes it.
+    fn gather(queue: &mut Queue, size: usize, waits: bool) -> Option<Vec<u64>> {
+        let first = match queue.next(0) {
+            Next::Attempt(job) => *job,
+            other => panic!("{other:?}"),
+        };
+        let parcel = queue.gather(first, size, waits)?;
+        Some(std::iter::once(&parcel.first).chain(&parcel.rest).map(|job| job.delivery.key.seq.0).collect())
+    }
+
+    fn fifo(jobs: impl IntoIterator<Item = Job>) -> Queue {
+        let mut queue = Queue { fifo: true, ..Queue::default() };
+        queue.looked(jobs, false);
+        assert_eq!(queue.begin_lanes(), 1);
+        queue
+    }
+
+    #[test]
+    fn a_batch_is_waited_for_until_it_is_full_or_its_time_has_come() {
+        let mut queue = fifo([job(1), job(2)]);
+        assert_eq!(gather(&mut queue, 3, true), None);
+        assert_eq!((queue.lanes, queue.in_flight, queue.known().len()), (0, 0, 2));
+        queue.offer(job(3));
+        queue.offer(job(4));
+        assert_eq!(queue.begin_lanes(), 1, "the lane has ended, and another begins");
+        assert_eq!(gather(&mut queue, 3, true), Some(vec![1, 2, 3]));
+        assert_eq!(queue.begin_lanes(), 0, "one at a time");
+        queue.attempted(Verdict::Succeeded, true);
+        assert_eq!(gather(&mut queue, 3, false), Some(vec![4]));
+    }
+
+    #[test]
+    fn what_was_attempted_together_is_attempted_together_again() {
+        let again = |seq| {
+            let mut job = job(seq);
+            job.delivery.attempts = 1;
+            job
+        };
+        let mut queue = fifo([again(1), again(2), job(3)]);
+        assert_eq!(gather(&mut queue, 3, true), Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn a_batch_has_a_bound_in_bytes_and_at_least_one_message() {
+        let large = |seq| {
+            let mut job = job(seq);
+            let payload = Payload::Kept(Bytes::from(vec![b' '; BATCH_BYTES_MAX / 2]));
+            job.message = Arc::new(Message { payload, ..(*job.message).clone() });
+            job
+        };
+        let mut queue = fifo([large(1), large(2), large(3)]);
+        assert_eq!(gather(&mut queue, 9, true), Some(vec![1, 2]));
+        let mut huge = large(1);
+        let payload = Payload::Kept(Bytes::from(vec![b' '; BATCH_BYTES_MAX + 1]));
+        huge.message = Arc::new(Message { payload, ..(*huge.message).clone() });
+        let mut queue = fifo([huge, job(2)]);
+        assert_eq!(gather(&mut queue, 9, true), Some(vec![1]));
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pushpull_domain::{
-    App, AppNo, AppSnapshot, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentNo, EventType,
+    App, AppNo, AppSnapshot, Batch, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentNo, EventType,
     EventTypeName, Filter, Health, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid,
     endpoint::{CustomHeaders, DisabledReason},
     key::{ApiKey, KeyHash, PollerToken, Scope},
@@ -264,6 +264,7 @@ pub(crate) fn endpoint(row: &Row<'_>, sealer: &Sealer) -> Result<Endpoint, Fault
         rate_limit: row.get("rate_limit")?,
         retry_schedule: optional("endpoint", row, "retry_schedule")?,
         fifo: row.get("fifo")?,
+        batch: Batch { size: row.get("batch_size")?, wait_secs: row.get("batch_wait_secs")? },
         hold_when_failing: row.get("hold_when_failing")?,
         headers: open::<CustomHeaders>(sealer, &headers_place(&id), &sealed_headers)?,
         secrets: secrets(sealer, &id, &sealed_secrets)?,

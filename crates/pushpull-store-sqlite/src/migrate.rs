@@ -12,6 +12,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_feed.sql"),
     include_str!("../migrations/0003_poller_token.sql"),
+    include_str!("../migrations/0004_batches.sql"),
 ];
 
 /// Brings a store to the newest version.

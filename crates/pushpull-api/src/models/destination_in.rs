@@ -4,7 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use pushpull_domain::{Channel, Endpoint, EventTypeName, Metadata, Mode, Timestamp, Uid};
+use pushpull_domain::{
+    AppNo, Batch, Chance, Channel, Endpoint, EventTypeName, Metadata, Mode, Timestamp, Uid,
+    endpoint::BATCH_MAX, signature::SignatureType,
+};
 use pushpull_net::Policy;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -18,6 +21,9 @@ use crate::{
     extract::{Patch, given},
     problem::{Kind, Problem},
 };
+
+/// Longest that the first message of a batch waits for others, in seconds: 5 minutes, so that nothing is late for long.
+const BATCH_WAIT_MAX: u16 = 300;
 
 /// What there is of destinations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,11 +105,11 @@ pub struct DestinationIn {
     pub uid: Option<Uid>,
     /// Whether it takes messages.
     pub status: Option<DestinationStatusIn>,
-    /// Messages of one request. Only 1 for now.
-    #[schemars(range(min = 1), extend("default" = 1))]
+    /// Messages of one request: 1 to 250. Above 1, of a `fifoEndpoint`: the body is a list of them.
+    #[schemars(range(min = 1, max = 250), extend("default" = 1))]
     pub batch_size: Option<u16>,
-    /// How long to wait for a batch to be full, in seconds. Only 0 for now.
-    #[schemars(extend("default" = 0))]
+    /// How long the first of a batch waits for it to be full, in seconds: 0 to 300. 0: it is what there is.
+    #[schemars(range(max = 300), extend("default" = 0))]
     pub max_wait_secs: Option<u16>,
     /// Only these event types; absent or empty: all.
     #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
@@ -118,14 +124,15 @@ pub struct DestinationIn {
 /// What is asked of a destination, checked.
 pub(crate) struct DestinationSettings {
     pub(crate) kind: DestinationKind,
-    pub(crate) endpoint: EndpointSettings,
+    batch: Batch,
+    endpoint: EndpointSettings,
 }
 
 impl DestinationIn {
     /// Checks everything. `policy` says which URLs may be called.
     pub(crate) fn check(self, policy: &Policy) -> Result<DestinationSettings, Problem> {
         let kind = DestinationKind::parse(&self.kind)?;
-        check_batch(self.batch_size, self.max_wait_secs)?;
+        let batch = check_batch(kind, Batch::SINGLE, self.batch_size, self.max_wait_secs)?;
         let config = self.config.unwrap_or_default();
         match kind {
             DestinationKind::Fifo if config.url.as_deref().unwrap_or_default().is_empty() => {
@@ -154,7 +161,7 @@ impl DestinationIn {
             hold_when_failing: None,
             from: None,
         };
-        Ok(DestinationSettings { kind, endpoint: endpoint.check(policy).map_err(in_config)? })
+        Ok(DestinationSettings { kind, batch, endpoint: endpoint.check(policy).map_err(in_config)? })
     }
 }
 
@@ -164,8 +171,21 @@ impl DestinationSettings {
         Self { endpoint: self.endpoint.or_uid(uid), ..self }
     }
 
+    /// A new endpoint; the store gives it its number, id and times.
+    pub(crate) fn create(
+        self,
+        app: AppNo,
+        now: Timestamp,
+        kind: SignatureType,
+        source: &dyn Chance,
+    ) -> Result<Endpoint, Problem> {
+        let endpoint = self.endpoint.create(app, now, kind, source).map_err(in_config)?;
+        Ok(Endpoint { batch: self.batch, ..endpoint })
+    }
+
     /// Replaces what a destination was told before; what only an endpoint can be told stays.
     pub(crate) fn replace(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
+        endpoint.batch = self.batch;
         self.endpoint.replace_destination(endpoint, now).map_err(in_config)
     }
 }
@@ -207,10 +227,11 @@ pub struct DestinationPatch {
     pub uid: Patch<Uid>,
     /// Whether it takes messages. Enabling it begins its record of failures anew.
     pub status: Option<DestinationStatusIn>,
-    /// Messages of one request. Only 1 for now.
-    #[schemars(range(min = 1))]
+    /// Messages of one request: 1 to 250.
+    #[schemars(range(min = 1, max = 250))]
     pub batch_size: Option<u16>,
-    /// How long to wait for a batch to be full, in seconds. Only 0 for now.
+    /// How long the first of a batch waits for it to be full, in seconds: 0 to 300.
+    #[schemars(range(max = 300))]
     pub max_wait_secs: Option<u16>,
     /// Only these event types; `null` or empty: all.
     #[schemars(with = "Option<Vec<schema::Name>>", extend("uniqueItems" = true))]
@@ -224,11 +245,18 @@ pub struct DestinationPatch {
     pub metadata: Option<Metadata>,
 }
 
+/// What is to change of a destination.
+pub(crate) struct DestinationChange {
+    kind: Option<DestinationKind>,
+    batch_size: Option<u16>,
+    max_wait_secs: Option<u16>,
+    endpoint: EndpointPatch,
+}
+
 impl DestinationPatch {
     /// Checks what can be checked without the destination, and says what it is of an endpoint.
-    pub(crate) fn check(self) -> Result<(Option<DestinationKind>, EndpointPatch), Problem> {
+    pub(crate) fn check(self) -> Result<DestinationChange, Problem> {
         let kind = self.kind.as_deref().map(DestinationKind::parse).transpose()?;
-        check_batch(self.batch_size, self.max_wait_secs)?;
         let endpoint = EndpointPatch {
             url: self.config.and_then(|config| config.url),
             uid: self.uid,
@@ -238,27 +266,36 @@ impl DestinationPatch {
             metadata: self.metadata,
             ..EndpointPatch::default()
         };
-        Ok((kind, endpoint))
+        Ok(DestinationChange {
+            kind,
+            batch_size: self.batch_size,
+            max_wait_secs: self.max_wait_secs,
+            endpoint,
+        })
     }
 }
 
-/// Changes a destination as asked; on an error it may be changed in part, and is to be thrown away.
-pub(crate) fn apply(
-    patch: &EndpointPatch,
-    kind: DestinationKind,
-    endpoint: &mut Endpoint,
-    policy: &Policy,
-    now: Timestamp,
-) -> Result<(), Problem> {
-    let config = DestinationConfigIn { url: patch.url.clone(), ..DestinationConfigIn::default() };
-    match kind {
-        DestinationKind::Polling => config.check_empty()?,
-        DestinationKind::Fifo if config.url.is_some_and(|url| url.is_empty()) => {
-            return Err(in_config(missing("url")));
+impl DestinationChange {
+    /// Changes a destination as asked; on an error it may be changed in part, and is to be thrown away.
+    pub(crate) fn apply(
+        &self,
+        is: DestinationKind,
+        endpoint: &mut Endpoint,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        check_kind(self.kind.unwrap_or(is), is)?;
+        endpoint.batch = check_batch(is, endpoint.batch, self.batch_size, self.max_wait_secs)?;
+        let url = self.endpoint.url.clone();
+        match is {
+            DestinationKind::Polling => DestinationConfigIn { url, ..Default::default() }.check_empty()?,
+            DestinationKind::Fifo if url.is_some_and(|url| url.is_empty()) => {
+                return Err(in_config(missing("url")));
+            }
+            DestinationKind::Fifo => {}
         }
-        DestinationKind::Fifo => {}
+        self.endpoint.apply(endpoint, policy, now).map_err(in_config)
     }
-    patch.apply(endpoint, policy, now).map_err(in_config)
 }
 
 /// What a destination is cannot be changed with it: an endpoint's mode can, with what is to be said about that.
@@ -272,14 +309,24 @@ pub(crate) fn check_kind(given: DestinationKind, is: DestinationKind) -> Result<
     ))
 }
 
-fn check_batch(size: Option<u16>, wait_secs: Option<u16>) -> Result<(), Problem> {
-    if size.is_some_and(|size| size != 1) {
-        return Err(invalid("batchSize", "must be 1: batches are not supported yet"));
+/// What is not given stays as it is.
+fn check_batch(
+    kind: DestinationKind,
+    is: Batch,
+    size: Option<u16>,
+    wait_secs: Option<u16>,
+) -> Result<Batch, Problem> {
+    let (size_max, wait_max, why) = match kind {
+        DestinationKind::Fifo => (BATCH_MAX, BATCH_WAIT_MAX, ""),
+        DestinationKind::Polling => (1, 0, ": a reader says itself how much it wants"),
+    };
+    if size.is_some_and(|size| !(1..=size_max).contains(&size)) {
+        return Err(invalid("batchSize", format!("must be 1 to {size_max}{why}")));
     }
-    if wait_secs.is_some_and(|wait| wait != 0) {
-        return Err(invalid("maxWaitSecs", "must be 0: batches are not supported yet"));
+    if wait_secs.is_some_and(|wait| wait > wait_max) {
+        return Err(invalid("maxWaitSecs", format!("must be at most {wait_max}{why}")));
     }
-    Ok(())
+    Ok(Batch { size: size.unwrap_or(is.size), wait_secs: wait_secs.unwrap_or(is.wait_secs) })
 }
 
 /// An empty list of a destination restricts nothing, as the published API has it.

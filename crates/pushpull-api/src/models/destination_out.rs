@@ -1,7 +1,7 @@
 //! Destinations as they are shown.
 
 use pushpull_domain::{
-    Channel, Endpoint, EndpointId, EndpointState, EventTypeName, Metadata, Mode, Timestamp, Uid,
+    Batch, Channel, Endpoint, EndpointId, EndpointState, EventTypeName, Metadata, Mode, Timestamp, Uid,
     attempt::Outcome, endpoint::DisabledReason,
 };
 use schemars::JsonSchema;
@@ -104,6 +104,7 @@ impl DestinationOut {
     ) -> Self {
         let status = status(endpoint, retry.is_some());
         let retry = retry.filter(|_| status == DestinationStatus::Retrying);
+        let batch = if kind == DestinationKind::Fifo { endpoint.batch } else { Batch::SINGLE };
         Self {
             id: endpoint.id,
             uid: endpoint.uid.clone(),
@@ -116,8 +117,8 @@ impl DestinationOut {
             current_iterator,
             failure_reason: failure_reason(endpoint.state, retry),
             next_retry_at: retry.map(|retry| retry.due_at.to_string()),
-            batch_size: 1,
-            max_wait_secs: 0,
+            batch_size: batch.size,
+            max_wait_secs: batch.wait_secs,
             event_types: endpoint.filter.event_types.clone(),
             channels: endpoint.filter.channels.clone(),
             metadata: endpoint.metadata.clone(),

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use pushpull_domain::{
-    AppNo, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter, Health,
-    Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
+    AppNo, Batch, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter,
+    Health, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
     endpoint::{CustomHeaders, DisabledReason, PushFrom},
     signature::{Secret, SignatureType},
 };
@@ -152,6 +152,7 @@ impl EndpointSettings {
             rate_limit: None,
             retry_schedule: None,
             fifo: false,
+            batch: Batch::SINGLE,
             hold_when_failing: false,
             headers: CustomHeaders::new(),
             secrets: Secrets::new(secret),

@@ -14,7 +14,7 @@ use pushpull_store::{AttemptFilter, Order, PageQuery, Ref};
 use crate::{
     extract::{Json, Query},
     models::{
-        destination_in::{self, DestinationIn, DestinationKind, DestinationPatch, check_kind},
+        destination_in::{DestinationIn, DestinationKind, DestinationPatch, check_kind},
         destination_out::{DestinationOut, Retry},
         json,
     },
@@ -87,7 +87,7 @@ pub(crate) async fn create(
     InApp(app): InApp,
     Json(given): Json<DestinationIn>,
 ) -> Result<Response, Problem> {
-    let settings = given.check(&api.policy)?.endpoint;
+    let settings = given.check(&api.policy)?;
     let new = settings.create(app.app.no, api.now(), api.signature_type, &*api.chance)?;
     let made = api.store().create_endpoint(new).await.map_err(refused_new)?;
     shown(&api, StatusCode::CREATED, &made).await
@@ -115,7 +115,7 @@ pub(crate) async fn upsert(
         Err(missing) => {
             let Ref::Uid(uid) = name else { return Err(missing) };
             let settings = settings.or_uid(Some(uid));
-            let new = settings.endpoint.create(app.app.no, api.now(), api.signature_type, &*api.chance)?;
+            let new = settings.create(app.app.no, api.now(), api.signature_type, &*api.chance)?;
             let made = api.store().create_endpoint(new).await.map_err(refused_new)?;
             shown(&api, StatusCode::CREATED, &made).await
         }
@@ -127,11 +127,10 @@ pub(crate) async fn patch(
     at: AtDestination,
     Json(change): Json<DestinationPatch>,
 ) -> Result<Response, Problem> {
-    let (kind, change) = change.check()?;
-    check_kind(kind.unwrap_or(at.kind), at.kind)?;
+    let change = change.check()?;
     let now = api.now();
     let written = edit(&api, at.app.app.no, at.endpoint.id, |endpoint| {
-        destination_in::apply(&change, at.kind, endpoint, &api.policy, now)
+        change.apply(at.kind, endpoint, &api.policy, now)
     });
     shown(&api, StatusCode::OK, &*written.await?).await
 }

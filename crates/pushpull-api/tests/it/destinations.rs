@@ -105,7 +105,9 @@ async fn what_is_not_made_is_refused_by_name() {
         ("type", json!({ "type": "http", "config": { "url": "https://a.example/" } })),
         ("batchSize", polling(json!({ "batchSize": 2 }))),
         ("batchSize", fifo(&json!({ "batchSize": 0 }))),
-        ("maxWaitSecs", fifo(&json!({ "maxWaitSecs": 1 }))),
+        ("batchSize", fifo(&json!({ "batchSize": 251 }))),
+        ("maxWaitSecs", fifo(&json!({ "maxWaitSecs": 301 }))),
+        ("maxWaitSecs", polling(json!({ "maxWaitSecs": 1 }))),
         ("status", polling(json!({ "status": "paused" }))),
         ("uid", polling(json!({ "uid": "a b" }))),
         ("eventTypes", polling(json!({ "eventTypes": ["a", "a"] }))),
@@ -204,6 +206,29 @@ async fn a_destination_is_changed_in_part_but_stays_what_it_is() {
     assert_eq!(queue(json!({ "maxWaitSecs": 5 })).await, json!(["body", "maxWaitSecs"]));
     let other = api.admin.put(&format!("{LIST}/queue"), fifo(&json!({}))).await.is(422);
     assert_eq!(other.json()["detail"][0]["loc"], json!(["body", "type"]));
+}
+
+#[tokio::test]
+async fn a_batch_is_set_with_the_destination_and_kept_by_its_endpoint() {
+    let api = start().await;
+    let line = format!("{LIST}/line");
+    let batch = |answer: crate::api::Answer| {
+        let shown = answer.json();
+        (shown["batchSize"].as_u64().unwrap(), shown["maxWaitSecs"].as_u64().unwrap())
+    };
+    let made = json!({ "batchSize": 250, "maxWaitSecs": 300 });
+    assert_eq!(batch(api.admin.put(&line, fifo(&made)).await.is(201)), (250, 300));
+    assert_eq!(batch(api.admin.patch(&line, json!({ "batchSize": 100 })).await.is(200)), (100, 300));
+    assert_eq!(batch(api.admin.patch(&line, json!({ "maxWaitSecs": 10 })).await.is(200)), (100, 10));
+    api.admin
+        .put("/app/acme/endpoint/line", json!({ "url": "https://a.example/", "fifo": true }))
+        .await
+        .is(200);
+    assert_eq!(batch(api.admin.get(&line).await.is(200)), (100, 10));
+    api.admin.patch("/app/acme/endpoint/line", json!({ "mode": "pull" })).await.is(200);
+    assert_eq!(batch(api.admin.get(&line).await.is(200)), (1, 0));
+    api.admin.patch("/app/acme/endpoint/line", json!({ "mode": "push" })).await.is(200);
+    assert_eq!(batch(api.admin.put(&line, fifo(&json!({}))).await.is(200)), (1, 0));
 }
 
 #[tokio::test]

@@ -109,7 +109,7 @@ async fn create_refuses_what_it_does_not_do_by_name() {
     let sqs = DestinationInConfig::Sqs(SqsConfigIn::new("https://sqs.example/q".into()));
     invalid(create(given(sqs)).await, &["body", "type"]);
     invalid(create(DestinationIn { batch_size: Some(2), ..polling() }).await, &["body", "batchSize"]);
-    let waiting = DestinationIn { max_wait_secs: Some(9), ..fifo(NOWHERE) };
+    let waiting = DestinationIn { max_wait_secs: Some(999), ..fifo(NOWHERE) };
     invalid(create(waiting).await, &["body", "maxWaitSecs"]);
     invalid(create(fifo("ftp://a")).await, &["body", "config", "url"]);
 }
