@@ -150,22 +150,28 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
     inner.kick(lane);
 }
 
-/// In order, the first decides: if it is not due yet, everything waits for it.
-fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, jobs: Vec<Job>, more: bool, now: Timestamp) {
-    let first = jobs.first().map(|job| job.delivery);
-    if let Some(delivery) = first {
-        lane.set_first_owed(delivery.key.seq);
-    }
-    match first.map(|delivery| delivery.state) {
-        Some(DeliveryState::Owed { due_at: Some(due_at), .. }) if due_at > now => {
+/// In order, the first decides: if it is not due yet, everything waits for it. So does what follows the first that
+/// is not, which is looked for again when it has become the first.
+fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, mut jobs: Vec<Job>, more: bool, now: Timestamp) {
+    let waits = |job: &Job| match job.delivery.state {
+        DeliveryState::Owed { due_at: Some(due_at), .. } => Some(due_at).filter(|due_at| *due_at > now),
+        _ => None,
+    };
+    if let Some(first) = jobs.first() {
+        lane.set_first_owed(first.delivery.key.seq);
+        if let Some(due_at) = waits(first) {
             let mut queue = lane.queue();
             queue.looked([], false);
             queue.block();
             drop(queue);
             inner.timers.wake_at(lane, due_at);
+            return;
         }
-        _ => lane.queue().looked(jobs, more),
     }
+    let due = jobs.iter().position(|job| waits(job).is_some()).unwrap_or(jobs.len());
+    let more = more || due < jobs.len();
+    jobs.truncate(due);
+    lane.queue().looked(jobs, more);
 }
 
 /// What goes out with a job that was taken; `None`: more is waited for, and the lane has ended.

@@ -173,6 +173,14 @@ impl Queue {
         }
     }
 
+    /// Something was committed that is not due yet. Where order is kept, or it is not known yet whether, the table is
+    /// asked what may go ahead of it: nothing.
+    pub(crate) fn offer_later(&mut self) {
+        if self.fifo || self.version == 0 {
+            self.look = true;
+        }
+    }
+
     fn insert(&mut self, job: Job) {
         if self.known.insert(job.delivery.key.seq) {
             self.ready.push_back(job);

@@ -132,3 +132,28 @@ async fn a_batch_is_given_up_as_a_whole_and_holds_its_endpoint() {
         .await;
     assert_eq!(receiver.received().len(), 1);
 }
+
+#[tokio::test]
+async fn what_is_not_due_yet_goes_out_neither_with_a_batch_nor_after_it() {
+    let world = World::start("10ms").await;
+    for size in [1, 3] {
+        let receiver = Receiver::start(|request| Reply::status(if request.n == 0 { 503 } else { 200 })).await;
+        let app = world.store.app(&format!("of-{size}")).await;
+        world.store.endpoint(&app, &receiver.url("/"), batches(size, 0)).await;
+        let first = world.publish(&app, "1").await;
+        let mut later = new_message("2");
+        later.deliver_at = Some(world.store.clock.now().after(Duration::from_hours(1)));
+        let snapshot = world.store.snapshot(&app).await;
+        world.store.log.publish(&snapshot, later, None).await.unwrap();
+        // Tried again, and so looked for in the table, where what is not due yet stands behind it.
+        world.deliveries(&first, are_delivered).await;
+        let behind = world.publish(&app, "3").await;
+        world.eventually(async || (world.dispatcher.load().deliveries == 0).then_some(())).await;
+        let owed = world.deliveries(&behind, |_| true).await;
+        assert_eq!(owed[0].attempts, 0, "in order, it waits too");
+        let id = if size == 1 { first.id.to_string() } else { format!("{}_1", first.id) };
+        for received in receiver.received() {
+            assert_eq!(received.header("webhook-id"), id);
+        }
+    }
+}
