@@ -3,28 +3,24 @@
 //! What is read stays owed until it is committed: by an iterator that comes back, or by the last offset that was
 //! handled. What nobody is owed (a push has brought it) is passed over and committed on the way.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use pushpull_domain::{AppNo, Clock, ConsumerName, Endpoint, EndpointNo, Holder, Mode, Seq, Timestamp};
+use pushpull_domain::{AppNo, Clock, ConsumerName, Endpoint, EndpointNo, Holder, Mode, Seq};
 use pushpull_store::{
-    Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Error, Gap, Lease, LeaseRequest, MessageFilter,
-    Refused, consumers::SEEN_EVERY,
+    Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Error, Gap, Lease, MessageFilter, Refused,
+    consumers::SEEN_EVERY,
 };
-use tokio::time::Instant;
 
 use crate::{
     Feed, Place, Reading,
-    news::{Event, Subscription},
     reader::{Page, Patience, ReadError},
+    waiting::{NOTHING_JOINS, Waiting},
 };
 
 /// How often something is tried again because another reader was faster.
-const TRIES_MAX: usize = 10;
+pub(crate) const TRIES_MAX: usize = 10;
 /// Reads for one answer in which everything was passed over: each is bounded.
-const PASSES_MAX: usize = 10;
-
-/// Waits for a change only: no seq is beyond.
-const NOTHING_JOINS: Seq = Seq(u64::MAX);
+pub(crate) const PASSES_MAX: usize = 10;
 
 /// Who reads.
 #[derive(Clone)]
@@ -46,21 +42,6 @@ pub struct ConsumerPage {
     pub page: Page,
     /// What retention removed before it was read; told until something beyond it is committed.
     pub gap: Option<Gap>,
-}
-
-/// What to be handed under a lease.
-#[derive(Clone, Debug)]
-pub struct Receive {
-    /// Most items.
-    pub limit: usize,
-    /// How long they are the reader's.
-    pub lease: Duration,
-    /// Where a consumer begins that is new; `None`: where the store says.
-    pub start: Option<Place>,
-    /// Who reads, if it says so.
-    pub holder: Option<Holder>,
-    /// Longest wait for something to be handed.
-    pub wait: Duration,
 }
 
 /// Why a consumer does not get what it asks for.
@@ -113,42 +94,13 @@ impl Reader {
     }
 
     /// What a consumer of this endpoint reads: while it is not pushed, what a push has not brought; else a copy of all.
-    fn reading(&self, endpoint: &Endpoint) -> Reading {
+    pub(crate) fn reading(&self, endpoint: &Endpoint) -> Reading {
         Reading {
             app: self.app,
             endpoint: self.endpoint,
             filter: MessageFilter::default(),
             undelivered: endpoint.mode != Mode::Push,
             until: None,
-        }
-    }
-}
-
-/// A reader that waits, at most until its deadline.
-pub(crate) struct Waiting {
-    deadline: Instant,
-    news: Option<Subscription>,
-}
-
-impl Waiting {
-    /// To be made before the first look, so that nothing is missed between that and the wait.
-    pub(crate) fn new(feed: &Feed, reader: &Reader, wait: Duration) -> Self {
-        let news = if wait.is_zero() { None } else { feed.news.subscribe(reader.app, reader.endpoint) };
-        Self { deadline: Instant::now() + wait, news }
-    }
-
-    /// Waits until something joins the queue after this seq, or is changed, or this long; `false`: it was waited as
-    /// long as may be.
-    pub(crate) async fn more(&mut self, after: Seq, at_most: Option<Duration>) -> bool {
-        let Some(news) = &mut self.news else { return false };
-        if Instant::now() >= self.deadline {
-            return false;
-        }
-        let until = at_most.map_or(self.deadline, |wait| self.deadline.min(Instant::now() + wait));
-        match tokio::time::timeout_at(until, news.after(after)).await {
-            Ok(Event::Joined | Event::Changed) => true,
-            Ok(Event::Closed) => false,
-            Err(_) => Instant::now() < self.deadline,
         }
     }
 }
@@ -218,15 +170,17 @@ impl Feed {
             if gap.is_some() && handled.is_some() {
                 return Err(ConsumeError::Overtaken);
             }
-            if page.items.len() >= min || gap.is_some() {
+            if page.items.len() >= min {
                 return Ok(ConsumerPage { page, gap });
             }
-            if page.items.is_empty() && page.reached > after {
+            // A gap is told until it was heard of, so it is not passed over; alone it ends no wait, or who waits would
+            // be told of it without end.
+            if page.items.is_empty() && page.reached > after && gap.is_none() {
                 self.pass_over(reader, page.reached, None).await?;
                 after = page.reached;
             }
             passes += 1;
-            if !page.done && page.items.is_empty() && passes < PASSES_MAX {
+            if !page.done && page.items.is_empty() && gap.is_none() && passes < PASSES_MAX {
                 continue;
             }
             // What is passed over counts here: it takes at least so many more.
@@ -235,68 +189,6 @@ impl Feed {
                 return Ok(ConsumerPage { page, gap });
             }
         }
-    }
-
-    /// Hands out what is not committed, under a lease. Nothing while another holds one, which is an error only for
-    /// who says its own name.
-    pub async fn receive(&self, reader: &Reader, ask: &Receive) -> Result<ConsumerPage, ConsumeError> {
-        let mut waiting = Waiting::new(self, reader, ask.wait);
-        let (mut tries, mut passes) = (0, 0);
-        loop {
-            let endpoint = self.endpoint_of(reader).await?;
-            let consumer = self.find_or_make(reader, ask.start).await?;
-            let now = reader.clock.now();
-            if let Some(until) = blocked_until(&endpoint, &consumer, ask.holder.as_ref(), now)? {
-                if waiting.more(NOTHING_JOINS, Some(until.since(now))).await {
-                    continue;
-                }
-                return Ok(nothing(consumer.committed));
-            }
-            let reading = reader.reading(&endpoint);
-            let (page, gap) = self.look_past_gap(&reading, consumer.committed, ask.limit).await?;
-            if page.items.is_empty() && gap.is_none() {
-                if page.reached > consumer.committed {
-                    self.pass_over(reader, page.reached, ask.holder.clone()).await?;
-                }
-                passes += 1;
-                let goes_on = if page.done {
-                    self.touch(reader, &consumer).await?;
-                    waiting.more(page.reached, None).await
-                } else {
-                    passes < PASSES_MAX
-                };
-                if goes_on {
-                    continue;
-                }
-                return Ok(ConsumerPage { page, gap });
-            }
-            let request = LeaseRequest {
-                read: (consumer.committed, consumer.handed),
-                // What was removed is handed out too: it can be committed, and is told until it is.
-                upto: page.items.last().map_or(page.reached, |item| item.seq),
-                holder: ask.holder.clone(),
-                lease: ask.lease,
-            };
-            match self.log.store().lease(reader.key(), request).await? {
-                Ok(_) => return Ok(ConsumerPage { page, gap }),
-                Err(Refused::Stale | Refused::Held(_)) if tries < TRIES_MAX => tries += 1,
-                Err(refused) => return Err(refused.into()),
-            }
-        }
-    }
-
-    /// Everything up to an offset was handled.
-    pub async fn commit(
-        &self,
-        reader: &Reader,
-        offset: Seq,
-        holder: Option<Holder>,
-    ) -> Result<Consumer, ConsumeError> {
-        let committed = self.log.store().commit(reader.key(), offset, holder, false).await??;
-        if committed.lease.is_none() {
-            self.news.look_again(reader.endpoint);
-        }
-        Ok(committed)
     }
 
     /// Puts a consumer, made if there is none, after a seq.
@@ -334,7 +226,7 @@ impl Feed {
     }
 
     /// Commits what nobody is owed. Who holds a lease meanwhile does it for itself.
-    async fn pass_over(
+    pub(crate) async fn pass_over(
         &self,
         reader: &Reader,
         upto: Seq,
@@ -346,7 +238,7 @@ impl Feed {
         }
     }
 
-    async fn touch(&self, reader: &Reader, consumer: &Consumer) -> Result<(), ConsumeError> {
+    pub(crate) async fn touch(&self, reader: &Reader, consumer: &Consumer) -> Result<(), ConsumeError> {
         if reader.clock.now().since(consumer.seen_at) >= SEEN_EVERY {
             self.log.store().touch_consumer(reader.key()).await?;
         }
@@ -354,7 +246,7 @@ impl Feed {
     }
 
     /// Reads what comes after a place, past what retention removed, and says what that was.
-    async fn look_past_gap(
+    pub(crate) async fn look_past_gap(
         &self,
         reading: &Reading,
         after: Seq,
@@ -373,23 +265,8 @@ impl Feed {
     }
 }
 
-/// Until when nothing is handed out: another holds a lease, or it is not known yet what a push has brought.
-fn blocked_until(
-    endpoint: &Endpoint,
-    consumer: &Consumer,
-    holder: Option<&Holder>,
-    now: Timestamp,
-) -> Result<Option<Timestamp>, ConsumeError> {
-    match consumer.lease_at(now) {
-        Some(held) if holder.is_none() => return Ok(Some(held.until)),
-        Some(held) if held.holder.as_ref() != holder => return Err(ConsumeError::Held(held.clone())),
-        Some(_) | None => {}
-    }
-    Ok(endpoint.drains_until().filter(|until| *until > now))
-}
-
 /// An empty part of a queue.
-fn nothing(after: Seq) -> ConsumerPage {
+pub(crate) fn nothing(after: Seq) -> ConsumerPage {
     let page = Page { items: Vec::new(), reached: after, done: true, pending: 0 };
     ConsumerPage { page, gap: None }
 }

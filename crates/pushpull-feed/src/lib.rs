@@ -4,8 +4,10 @@
 //! their seqs and writes none of them. Absent on purpose: any driver, any web framework, and delivery by push.
 
 mod consumer;
+mod lease;
 mod news;
 mod reader;
+mod waiting;
 mod work_queue;
 
 use std::sync::Arc;
@@ -15,7 +17,8 @@ use pushpull_store::{Error, Log, MessageFilter, QueueEnds};
 
 use crate::news::News;
 
-pub use consumer::{ConsumeError, ConsumerPage, Reader, Receive};
+pub use consumer::{ConsumeError, ConsumerPage, Reader};
+pub use lease::Receive;
 pub use reader::{Page, Patience, ReadError};
 
 /// Reads queues, and knows who waits for what joins them.

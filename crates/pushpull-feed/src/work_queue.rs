@@ -5,7 +5,7 @@ use std::time::Duration;
 use pushpull_domain::Seq;
 use pushpull_store::{Answered, Answers, Take, Taken};
 
-use crate::{ConsumeError, Feed, Reader, consumer::Waiting};
+use crate::{ConsumeError, Feed, Reader, waiting::Waiting};
 
 /// How often a worker that waits looks again when as many items are out as may be: nobody is told of each answer.
 const FULL_WAIT: Duration = Duration::from_secs(1);
@@ -20,7 +20,8 @@ impl Feed {
             // Before the look: what joins the queue after this ends the wait.
             let last = self.ends(reader.endpoint).await?.last;
             let taken = self.log.store().take(reader.key(), take.clone()).await??;
-            if !taken.items.is_empty() || taken.gap.is_some() {
+            // A gap alone ends no wait, or who waits would be told of it without end.
+            if !taken.items.is_empty() || (taken.more && taken.gap.is_some()) {
                 return Ok(taken);
             }
             if taken.more {

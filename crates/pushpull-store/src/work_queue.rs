@@ -43,7 +43,7 @@ pub struct TakenItem {
 pub struct Taken {
     /// Items that came back first, then new ones, each in order.
     pub items: Vec<TakenItem>,
-    /// What retention removed before it was taken; told until something beyond it is done.
+    /// What retention removed before it was taken; told until its last seq, or something beyond it, is done.
     pub gap: Option<Gap>,
     /// Whether more can be taken at once.
     pub more: bool,

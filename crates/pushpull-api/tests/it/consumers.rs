@@ -146,6 +146,21 @@ async fn a_gap_with_nothing_after_it_is_handed_out_and_committed() {
 }
 
 #[tokio::test]
+async fn workers_are_told_of_a_gap_until_one_says_that_it_heard() {
+    let api = queue(4).await;
+    api.admin.put(READER, json!({})).await.is(201);
+    api.clock.advance(TOO_OLD);
+    trim(&api).await;
+    let pull = async || api.admin.post(&format!("{READER}/pull"), json!({})).await.is(200).json();
+    for _ in 0..2 {
+        assert_eq!(pull().await, json!({ "data": [], "done": true, "gap": { "from": 1, "until": 4 } }));
+    }
+    let heard = api.admin.post(&format!("{READER}/ack"), json!({ "ack": [4] })).await.is(200).json();
+    assert_eq!(heard["committed"], 4);
+    assert_eq!(pull().await, json!({ "data": [], "done": true }));
+}
+
+#[tokio::test]
 async fn what_a_holder_did_not_commit_comes_back_when_its_lease_ends() {
     let api = queue(5).await;
     let ask = format!("{LEASED}?limit=3&lease_duration_ms=60000");

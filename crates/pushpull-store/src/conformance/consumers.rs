@@ -25,7 +25,7 @@ pub(super) fn key(endpoint: &Endpoint, name: &str) -> ConsumerKey {
     ConsumerKey { endpoint: endpoint.no, name: name.parse().unwrap() }
 }
 
-async fn make(
+pub(super) async fn make(
     world: &World,
     endpoint: &Endpoint,
     name: &str,
@@ -43,19 +43,29 @@ fn wants(read: &Consumer, upto: u64, name: &str) -> LeaseRequest {
     LeaseRequest { read: (read.committed, read.handed), upto: Seq(upto), holder: holder(name), lease: LEASE }
 }
 
-async fn lease(world: &World, read: &Consumer, upto: u64, name: &str) -> Result<Consumer, Refused> {
+pub(super) async fn lease(
+    world: &World,
+    read: &Consumer,
+    upto: u64,
+    name: &str,
+) -> Result<Consumer, Refused> {
     world.store.lease(read.key.clone(), wants(read, upto, name)).await.unwrap()
 }
 
-async fn commit(world: &World, consumer: &Consumer, upto: u64, name: &str) -> Result<Consumer, Refused> {
+pub(super) async fn commit(
+    world: &World,
+    consumer: &Consumer,
+    upto: u64,
+    name: &str,
+) -> Result<Consumer, Refused> {
     world.store.commit(consumer.key.clone(), Seq(upto), holder(name), false).await.unwrap()
 }
 
-async fn found(world: &World, consumer: &Consumer) -> Consumer {
+pub(super) async fn found(world: &World, consumer: &Consumer) -> Consumer {
     world.store.consumer(consumer.key.clone()).await.unwrap().unwrap()
 }
 
-async fn status(world: &World, consumer: &Consumer) -> ConsumerStatus {
+pub(super) async fn status(world: &World, consumer: &Consumer) -> ConsumerStatus {
     world.store.consumer_status(consumer.key.clone()).await.unwrap().unwrap()
 }
 

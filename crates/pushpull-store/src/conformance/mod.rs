@@ -9,6 +9,7 @@
 pub mod attempts;
 pub mod audit;
 pub mod catalog;
+pub mod consumer_properties;
 pub mod consumers;
 pub mod deliveries;
 pub mod endpoints;
@@ -155,6 +156,9 @@ macro_rules! conformance {
             a_stream_and_a_work_queue_keep_off_each_other,
             a_work_queue_passes_over_what_a_push_brought,
             what_retention_removed_is_told_to_a_work_queue,
+        );
+        $crate::conformance!(@ $maker, consumer_properties:
+            a_stream_is_handed_out_until_it_is_committed,
             every_item_is_handed_out_until_it_is_done,
         );
         $crate::conformance!(@ $maker, audit:

@@ -1,29 +1,19 @@
 //! Work queues: what is taken comes back until it is done.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
-use proptest::{
-    collection::vec,
-    prelude::{Just, Strategy},
-    prop_oneof,
-};
 use pushpull_domain::{DeliveryState, Endpoint, Mode, Seq};
 
 use super::{
     consumers::{key, reader},
     fixture::{Maker, NINETY_DAYS, TOO_OLD, World, answer, check_pages},
-    properties::check,
 };
 use crate::{
     Answered, Answers, ConsumerKey, ConsumerSettings, Gap, LeaseRequest, Nack, Parked, Refused, Take, Taken,
     work_queue::{TAKEN_MAX, UNDONE_MAX},
 };
 
-const LEASE: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 
 async fn take(world: &World, key: &ConsumerKey, max: usize) -> Taken {
     let take = Take { max, lease: LEASE, holder: None };
@@ -31,22 +21,22 @@ async fn take(world: &World, key: &ConsumerKey, max: usize) -> Taken {
 }
 
 /// Takes; seqs, and how often each was handed out.
-async fn taken(world: &World, key: &ConsumerKey, max: usize) -> Vec<(u64, u32)> {
+pub(super) async fn taken(world: &World, key: &ConsumerKey, max: usize) -> Vec<(u64, u32)> {
     let taken = take(world, key, max).await;
     taken.items.iter().map(|item| (item.seq.0, item.delivered)).collect()
 }
 
-async fn answer_for(world: &World, key: &ConsumerKey, answers: Answers) -> Answered {
+pub(super) async fn answer_for(world: &World, key: &ConsumerKey, answers: Answers) -> Answered {
     world.store.answer(key.clone(), answers).await.unwrap().unwrap()
 }
 
 /// Acks; how far everything is done.
-async fn ack(world: &World, key: &ConsumerKey, seqs: &[u64]) -> u64 {
+pub(super) async fn ack(world: &World, key: &ConsumerKey, seqs: &[u64]) -> u64 {
     let ack = seqs.iter().copied().map(Seq).collect();
     answer_for(world, key, Answers { ack, ..Answers::default() }).await.committed.0
 }
 
-fn nack(seq: u64, nack: Nack) -> Answers {
+pub(super) fn nack(seq: u64, nack: Nack) -> Answers {
     Answers { nack: vec![(Seq(seq), nack)], ..Answers::default() }
 }
 
@@ -311,179 +301,4 @@ pub async fn what_retention_removed_is_told_to_a_work_queue(maker: &impl Maker) 
     assert_eq!(ack(&world, &key, &[6]).await, 6);
     assert_eq!(take(&world, &key, 1).await.gap, None);
     assert_eq!(ack(&world, &key, &[7]).await, 7);
-}
-
-/// Something that is asked of a work queue.
-#[derive(Clone, Debug)]
-enum Step {
-    Publish(u8),
-    Take(u8),
-    /// Of what was ever taken, one.
-    Ack(u8),
-    Retry(u8, u8),
-    Park(u8),
-    Extend(u8),
-    Replay,
-    /// So many seconds pass.
-    Pass(u8),
-}
-
-fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        2 => (1_u8..6).prop_map(Step::Publish),
-        4 => (1_u8..6).prop_map(Step::Take),
-        5 => (0_u8..255).prop_map(Step::Ack),
-        2 => (0_u8..255, 0_u8..40).prop_map(|(n, delay)| Step::Retry(n, delay)),
-        1 => (0_u8..255).prop_map(Step::Park),
-        1 => (0_u8..255).prop_map(Step::Extend),
-        1 => Just(Step::Replay),
-        3 => (0_u8..40).prop_map(Step::Pass),
-    ];
-    vec(step, 1..60)
-}
-
-/// A work queue as it ought to be.
-#[derive(Default)]
-struct Model {
-    published: u64,
-    handed: u64,
-    /// When each that is taken, or put off, comes back, in seconds; and how often it was handed out.
-    out: BTreeMap<u64, (u64, u32)>,
-    parked: BTreeSet<u64>,
-    now: u64,
-}
-
-impl Model {
-    fn undone(&self) -> Option<u64> {
-        self.out.keys().chain(&self.parked).min().copied()
-    }
-
-    /// Handed out are first those that came back, then new ones.
-    fn take(&mut self, max: usize, max_deliver: u32) -> BTreeSet<u64> {
-        let mut due: Vec<(u64, u64)> = self
-            .out
-            .iter()
-            .filter(|(_, (at, _))| *at <= self.now)
-            .map(|(seq, (at, _))| (*at, *seq))
-            .collect();
-        due.sort_unstable();
-        let mut got = BTreeSet::new();
-        for (_, seq) in due {
-            if got.len() == max {
-                break;
-            }
-            let delivered = self.out[&seq].1;
-            if delivered >= max_deliver {
-                self.out.remove(&seq);
-                self.parked.insert(seq);
-            } else {
-                self.out.insert(seq, (self.now + LEASE.as_secs(), delivered + 1));
-                got.insert(seq);
-            }
-        }
-        while got.len() < max && self.handed < self.published {
-            self.handed += 1;
-            self.out.insert(self.handed, (self.now + LEASE.as_secs(), 1));
-            got.insert(self.handed);
-        }
-        got
-    }
-}
-
-/// Whatever is taken, done, put back, parked and replayed, in whatever order: an item is handed out until it is done,
-/// none that is done is handed out again, and the committed seq is never beyond one that is not done.
-pub async fn every_item_is_handed_out_until_it_is_done(maker: &impl Maker) {
-    const MAX_DELIVER: u32 = 3;
-    let world = World::new(maker).await;
-    let count = std::cell::Cell::new(0);
-    check(steps(), async |steps| {
-        count.set(count.get() + 1);
-        let app = world.app(&format!("app-{}", count.get())).await;
-        let endpoint: Arc<Endpoint> = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
-        let key = key(&endpoint, "c");
-        let settings = ConsumerSettings { max_deliver: MAX_DELIVER, ..ConsumerSettings::default() };
-        world.store.create_consumer(key.clone(), None, settings).await.unwrap().unwrap();
-        let mut model = Model::default();
-        for step in steps {
-            let pick = |n: u8| (model.handed > 0).then(|| u64::from(n) % model.handed + 1);
-            match step {
-                Step::Publish(n) => {
-                    world.publish_many(&app, n.into()).await;
-                    model.published += u64::from(n);
-                }
-                Step::Take(max) => {
-                    let got: BTreeSet<u64> =
-                        taken(&world, &key, max.into()).await.iter().map(|(seq, _)| *seq).collect();
-                    assert_eq!(got, model.take(max.into(), MAX_DELIVER));
-                }
-                Step::Ack(n) => {
-                    let Some(seq) = pick(n) else { continue };
-                    ack(&world, &key, &[seq]).await;
-                    model.out.remove(&seq);
-                    model.parked.remove(&seq);
-                }
-                Step::Retry(n, delay) => {
-                    let Some(seq) = pick(n) else { continue };
-                    let delay = Duration::from_secs(delay.into());
-                    let answered = answer_for(&world, &key, nack(seq, Nack::Retry(delay))).await;
-                    assert_eq!(answered.lost.is_empty(), model.out.contains_key(&seq));
-                    if let Some((at, delivered)) = model.out.get_mut(&seq) {
-                        *at = model.now + delay.as_secs();
-                        if *delivered >= MAX_DELIVER {
-                            model.out.remove(&seq);
-                            model.parked.insert(seq);
-                        }
-                    }
-                }
-                Step::Park(n) => {
-                    let Some(seq) = pick(n) else { continue };
-                    answer_for(&world, &key, nack(seq, Nack::Park)).await;
-                    if model.out.remove(&seq).is_some() {
-                        model.parked.insert(seq);
-                    }
-                }
-                Step::Extend(n) => {
-                    let Some(seq) = pick(n) else { continue };
-                    let extend = vec![(Seq(seq), LEASE)];
-                    answer_for(&world, &key, Answers { extend, ..Answers::default() }).await;
-                    if let Some((at, _)) = model.out.get_mut(&seq) {
-                        *at = model.now + LEASE.as_secs();
-                    }
-                }
-                Step::Replay => {
-                    let replayed = world.store.replay(key.clone(), None).await.unwrap().unwrap();
-                    assert_eq!(replayed, model.parked.len() as u64);
-                    let now = model.now;
-                    model
-                        .out
-                        .extend(std::mem::take(&mut model.parked).into_iter().map(|seq| (seq, (now, 0))));
-                }
-                Step::Pass(secs) => {
-                    world.clock.advance(Duration::from_secs(secs.into()));
-                    model.now += u64::from(secs);
-                }
-            }
-            let status = world.store.consumer_status(key.clone()).await.unwrap().unwrap();
-            assert_eq!((status.taken, status.parked), (model.out.len() as u64, model.parked.len() as u64));
-            let committed = status.consumer.committed.0;
-            assert!(
-                model.undone().is_none_or(|undone| committed < undone),
-                "{committed}, {:?}",
-                model.undone()
-            );
-            assert!(committed <= model.handed);
-        }
-        // Whoever goes on until nothing is left has done everything, once it is replayed.
-        loop {
-            world.clock.advance(Duration::from_mins(1));
-            world.store.replay(key.clone(), None).await.unwrap().unwrap();
-            let seqs: Vec<u64> = taken(&world, &key, 50).await.iter().map(|(seq, _)| *seq).collect();
-            if seqs.is_empty() {
-                break;
-            }
-            ack(&world, &key, &seqs).await;
-        }
-        let consumer = world.store.consumer(key).await.unwrap().unwrap();
-        assert_eq!(consumer.committed.0, model.published);
-    });
 }

@@ -3,6 +3,7 @@
 mod access;
 mod applications;
 mod attempts;
+mod consumers;
 mod deliveries;
 mod destinations;
 mod endpoints;

@@ -70,7 +70,7 @@ pub struct PullOut {
     pub data: Vec<ItemOut>,
     /// Whether nothing more could be taken at once.
     pub done: bool,
-    /// What retention removed before it was taken; told until something beyond it is done.
+    /// What retention removed before it was taken; told until its last seq, or something beyond it, is done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap: Option<GapOut>,
 }
