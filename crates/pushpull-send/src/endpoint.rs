@@ -138,7 +138,7 @@ impl Lane {
         let pushed = found.filter(|(_, endpoint)| endpoint.is_enabled() && endpoint.mode == Mode::Push);
         let ready = pushed.map(|(snapshot, endpoint)| Arc::new(Ready::new(snapshot, endpoint)));
         let setting = match &ready {
-            Some(ready) => Setting::Pushed { fifo: ready.endpoint.fifo },
+            Some(ready) => Setting::Pushed { fifo: ready.endpoint.fifo, read: ready.endpoint.read_seq },
             None => Setting::Off { draining: found.and_then(|(_, endpoint)| endpoint.draining_since) },
         };
         // An application that is gone has no later configuration.

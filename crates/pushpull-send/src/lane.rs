@@ -16,7 +16,7 @@ use crate::{
     endpoint::{Lane, Ready, Refreshed},
     outcome::{self, Verdict},
     parcel::Parcel,
-    queue::{Job, Next, QUEUE_MAX},
+    queue::{Gathered, Job, Next, QUEUE_MAX},
     slots::{FAST, Slot},
 };
 
@@ -57,8 +57,11 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
                     }
                     continue;
                 }
-                let Some(parcel) = gather(&inner, &lane, &ready, *job) else { break };
-                work(&inner, &lane, &ready, parcel, &mut slot).await;
+                match gather(&inner, &lane, &ready, *job) {
+                    Gathered::All(parcel) => work(&inner, &lane, &ready, parcel, &mut slot).await,
+                    Gathered::TooFew => break,
+                    Gathered::Stale => continue,
+                }
                 if matches!(slot, Slot::Slow) || inner.slots.contended() {
                     inner.slots.give_back(slot);
                     match again(&inner, &lane) {
@@ -132,9 +135,9 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
             let more = page.items.len() == QUEUE_MAX;
             let jobs = page.items.into_iter().map(|due| Job::new(due.delivery, due.message));
             if ready.endpoint.fifo {
-                looked_in_order(inner, lane, jobs.collect(), more, now);
+                looked_in_order(inner, lane, ready, jobs.collect(), more);
             } else {
-                lane.queue().looked(jobs, more);
+                lane.queue().looked(ready.version, jobs, more);
                 if let Some(at) = page.next_due_at {
                     inner.timers.wake_at(lane, at);
                 }
@@ -142,7 +145,7 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
         }
         Err(error) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "what is due could not be read");
-            lane.queue().looked([], false);
+            lane.queue().looked(ready.version, [], false);
             inner.timers.wake_at(lane, now.after(STORE_WAIT));
         }
     }
@@ -152,7 +155,8 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
 
 /// In order, the first decides: if it is not due yet, everything waits for it. So does what follows the first that
 /// is not, which is looked for again when it has become the first.
-fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, mut jobs: Vec<Job>, more: bool, now: Timestamp) {
+fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, mut jobs: Vec<Job>, more: bool) {
+    let now = inner.clock.now();
     let waits = |job: &Job| match job.delivery.state {
         DeliveryState::Owed { due_at: Some(due_at), .. } => Some(due_at).filter(|due_at| *due_at > now),
         _ => None,
@@ -161,7 +165,7 @@ fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, mut jobs: Vec<Job>, mor
         lane.set_first_owed(first.delivery.key.seq);
         if let Some(due_at) = waits(first) {
             let mut queue = lane.queue();
-            queue.looked([], false);
+            queue.looked(ready.version, [], false);
             queue.block();
             drop(queue);
             inner.timers.wake_at(lane, due_at);
@@ -171,26 +175,28 @@ fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, mut jobs: Vec<Job>, mor
     let due = jobs.iter().position(|job| waits(job).is_some()).unwrap_or(jobs.len());
     let more = more || due < jobs.len();
     jobs.truncate(due);
-    lane.queue().looked(jobs, more);
+    lane.queue().looked(ready.version, jobs, more);
 }
 
-/// What goes out with a job that was taken; `None`: more is waited for, and the lane has ended.
-fn gather(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, job: Job) -> Option<Parcel> {
+/// What goes out with a job that was taken.
+fn gather(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, job: Job) -> Gathered {
     let Batch { size, wait_secs } = ready.batch();
     if size <= 1 {
-        return Some(Parcel::single(job));
+        return Gathered::All(Parcel::single(job));
     }
-    let DeliveryState::Owed { due_at: Some(due_at), .. } = job.delivery.state else {
-        return Some(Parcel::batch(job, Vec::new()));
-    };
-    let full_by = due_at.after(Duration::from_secs(wait_secs.into()));
     // What is tried again is full already: as it was.
-    let waits = job.delivery.attempts == 0 && inner.clock.now() < full_by;
-    let parcel = lane.queue().gather(job, size.into(), waits);
-    if parcel.is_none() {
+    let full_by = match job.delivery.state {
+        DeliveryState::Owed { due_at: Some(due_at), .. } if job.delivery.attempts == 0 => {
+            due_at.after(Duration::from_secs(wait_secs.into()))
+        }
+        _ => Timestamp::default(),
+    };
+    let waits = inner.clock.now() < full_by;
+    let gathered = lane.queue().gather(ready.version, job, size.into(), waits);
+    if matches!(gathered, Gathered::TooFew) {
         inner.timers.wake_at(lane, full_by);
     }
-    parcel
+    gathered
 }
 
 /// One attempt and all that follows from it.

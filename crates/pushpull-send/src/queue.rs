@@ -68,12 +68,25 @@ pub(crate) enum Setting {
     Pushed {
         /// One at a time, in order.
         fifo: bool,
+        /// Readers were done up to here when it was pushed again.
+        read: Seq,
     },
     /// Nothing may be brought to the endpoint. If it left push, since when, until nothing of it is in flight.
     Off {
         /// Since when it drains.
         draining: Option<Timestamp>,
     },
+}
+
+/// What goes out in one request.
+#[derive(Debug)]
+pub(crate) enum Gathered {
+    /// This.
+    All(Parcel),
+    /// More is waited for: all is put back, and the lane has ended.
+    TooFew,
+    /// The configuration is another one by now: the job is put back.
+    Stale,
 }
 
 #[derive(Debug)]
@@ -85,6 +98,8 @@ pub(crate) struct Queue {
     look: bool,
     /// A lane is looking.
     looking: bool,
+    /// Seqs whose outcomes were written since it began: what it reads may be from before.
+    settled_meanwhile: HashSet<Seq>,
     /// Lanes at work or waiting for a place.
     lanes: usize,
     in_flight: usize,
@@ -109,6 +124,7 @@ impl Default for Queue {
             known: HashSet::new(),
             look: false,
             looking: false,
+            settled_meanwhile: HashSet::new(),
             lanes: 0,
             in_flight: 0,
             window: WINDOW_MIN,
@@ -129,10 +145,11 @@ impl Queue {
         }
         self.version = version;
         match setting {
-            Setting::Pushed { fifo } => {
+            Setting::Pushed { fifo, read } => {
                 self.fifo = fifo;
                 self.off = false;
                 self.draining = None;
+                self.forget_read(read);
             }
             Setting::Off { draining } => {
                 self.clear();
@@ -142,6 +159,20 @@ impl Queue {
             }
         }
         true
+    }
+
+    /// What came while the endpoint was not pushed may be with its readers by now: the table knows.
+    fn forget_read(&mut self, read: Seq) {
+        let known = &mut self.known;
+        let before = self.ready.len();
+        self.ready.retain(|job| {
+            let kept = job.delivery.key.seq > read;
+            if !kept {
+                known.remove(&job.delivery.key.seq);
+            }
+            kept
+        });
+        self.look |= self.ready.len() < before;
     }
 
     /// The configuration may be another: what comes is taken in until that is known.
@@ -211,8 +242,12 @@ impl Queue {
 
     /// What goes out together with a job that was taken: what follows it in the queue, at most so many in all. Those
     /// that were attempted together are attempted together again, so that a repeated batch is the same. `waits`: only
-    /// a full one is wanted yet. `None`: it is not full; all is put back, and the lane has ended.
-    pub(crate) fn gather(&mut self, first: Job, size: usize, waits: bool) -> Option<Parcel> {
+    /// a full one is wanted yet.
+    pub(crate) fn gather(&mut self, version: u64, first: Job, size: usize, waits: bool) -> Gathered {
+        if version != self.version {
+            self.put_back(first);
+            return Gathered::Stale;
+        }
         let (attempts, mut bytes) = (first.delivery.attempts, first.bytes());
         let mut rest = Vec::new();
         let mut is_full = size <= 1;
@@ -226,7 +261,7 @@ impl Queue {
             }
         }
         if is_full || !waits {
-            return Some(Parcel::batch(first, rest));
+            return Gathered::All(Parcel::batch(first, rest));
         }
         // Under one lock: what is offered from now on finds that nobody is at work.
         for job in rest.into_iter().rev() {
@@ -234,18 +269,27 @@ impl Queue {
         }
         self.put_back(first);
         self.lanes -= 1;
-        None
+        Gathered::TooFew
     }
 
-    /// Takes in what the table had. `more`: it may have more.
-    pub(crate) fn looked(&mut self, jobs: impl IntoIterator<Item = Job>, more: bool) {
+    /// Takes in what the table had, as a lane found that has the configuration of this version. `more`: it may have
+    /// more.
+    pub(crate) fn looked(&mut self, version: u64, jobs: impl IntoIterator<Item = Job>, more: bool) {
         self.looking = false;
+        let settled = std::mem::take(&mut self.settled_meanwhile);
         if self.off {
+            return;
+        }
+        if version != self.version {
+            self.look = true;
             return;
         }
         self.look |= more;
         for job in jobs {
-            self.insert(job);
+            // If one of these is owed again, a moment is set for it.
+            if !settled.contains(&job.delivery.key.seq) {
+                self.insert(job);
+            }
         }
     }
 
@@ -315,6 +359,9 @@ impl Queue {
     /// The outcome of an attempt is written: the table tells the truth about this seq again.
     pub(crate) fn settled(&mut self, seq: Seq) {
         self.known.remove(&seq);
+        if self.looking {
+            self.settled_meanwhile.insert(seq);
+        }
     }
 
     /// Forgets what is queued: it stays in the table.
@@ -383,14 +430,45 @@ mod tests {
     fn a_delivery_is_in_memory_at_most_once() {
         let mut queue = Queue::default();
         queue.offer(job(1));
-        queue.looked([job(1), job(2)], false);
+        queue.looked(0, [job(1), job(2)], false);
         assert_eq!(queue.begin_lanes(), 2);
         assert_eq!((attempt(&mut queue), attempt(&mut queue)), (1, 2));
         queue.attempted(Verdict::Succeeded, true);
-        queue.looked([job(1)], false);
+        queue.looked(0, [job(1)], false);
         assert!(matches!(queue.next(0), Next::End), "settled in memory, not yet in the table");
         queue.settled(Seq(1));
         assert_eq!(queue.known(), [Seq(2)]);
+    }
+
+    #[test]
+    fn what_is_settled_while_the_table_is_read_is_not_taken_from_that() {
+        let mut queue = Queue::default();
+        queue.look_again();
+        queue.begin_lanes();
+        assert!(matches!(queue.next(0), Next::Look));
+        // It comes, is attempted and written while the lane that looks still reads.
+        queue.offer(job(1));
+        queue.begin_lanes();
+        assert_eq!(attempt(&mut queue), 1);
+        queue.attempted(Verdict::Succeeded, true);
+        queue.settled(Seq(1));
+        queue.looked(0, [job(1), job(2)], false);
+        assert_eq!(attempt(&mut queue), 2);
+        assert!(queue.known().len() == 1, "the first was brought once");
+    }
+
+    #[test]
+    fn what_readers_had_meanwhile_is_not_brought() {
+        let mut queue = Queue::default();
+        for seq in 1..=3 {
+            queue.offer(job(seq));
+        }
+        queue.look_again();
+        assert!(queue.configure(5, Setting::Pushed { fifo: false, read: Seq(2) }));
+        queue.looked(4, [job(1)], false);
+        let next = queue.next(5);
+        assert!(matches!(&next, Next::Attempt(job) if job.delivery.key.seq == Seq(3)), "{next:?}");
+        assert!(queue.look, "what was read by an older configuration is read again");
     }
 
     #[test]
@@ -407,9 +485,9 @@ mod tests {
         };
         assert_eq!(attempt(&mut queue), 2);
         assert!(queue.configure(7, Setting::Off { draining: Some(since) }));
-        assert!(!queue.configure(6, Setting::Pushed { fifo: false }), "read before the change");
+        assert!(!queue.configure(6, Setting::Pushed { fifo: false, read: Seq(0) }), "read before the change");
         queue.offer(job(4));
-        queue.looked([job(5)], true);
+        queue.looked(0, [job(5)], true);
         assert_eq!(queue.known().len(), 2, "only what is in flight");
         assert!(matches!(queue.next(0), Next::Stale), "a lane that read it before");
         queue.put_back(flying);
@@ -421,7 +499,7 @@ mod tests {
         queue.reconsider();
         assert_eq!(queue.drained(), None, "the configuration is to be read again");
         queue.offer(job(6));
-        assert!(queue.configure(8, Setting::Pushed { fifo: false }));
+        assert!(queue.configure(8, Setting::Pushed { fifo: false, read: Seq(0) }));
         assert!(matches!(queue.next(8), Next::Attempt(_)));
         assert_eq!(queue.drained(), None);
     }
@@ -467,7 +545,7 @@ mod tests {
     #[test]
     fn a_fifo_queue_waits_for_its_first() {
         let mut queue = Queue::default();
-        queue.configure(0, Setting::Pushed { fifo: true });
+        queue.configure(0, Setting::Pushed { fifo: true, read: Seq(0) });
         queue.offer(job(1));
         queue.offer(job(2));
         assert_eq!(queue.begin_lanes(), 1);
@@ -481,7 +559,7 @@ mod tests {
         queue.settled(Seq(1));
         assert_eq!(queue.begin_lanes(), 1);
         assert!(matches!(queue.next(0), Next::Look));
-        queue.looked([job(1), job(2), job(3)], false);
+        queue.looked(0, [job(1), job(2), job(3)], false);
         assert_eq!(attempt(&mut queue), 1);
     }
 
@@ -491,13 +569,13 @@ mod tests {
             Next::Attempt(job) => *job,
             other => panic!("{other:?}"),
         };
-        let parcel = queue.gather(first, size, waits)?;
+        let Gathered::All(parcel) = queue.gather(0, first, size, waits) else { return None };
         Some(std::iter::once(&parcel.first).chain(&parcel.rest).map(|job| job.delivery.key.seq.0).collect())
     }
 
     fn fifo(jobs: impl IntoIterator<Item = Job>) -> Queue {
         let mut queue = Queue { fifo: true, ..Queue::default() };
-        queue.looked(jobs, false);
+        queue.looked(0, jobs, false);
         assert_eq!(queue.begin_lanes(), 1);
         queue
     }
@@ -514,6 +592,18 @@ mod tests {
         assert_eq!(queue.begin_lanes(), 0, "one at a time");
         queue.attempted(Verdict::Succeeded, true);
         assert_eq!(gather(&mut queue, 3, false), Some(vec![4]));
+    }
+
+    #[test]
+    fn a_batch_is_gathered_by_the_configuration_that_holds() {
+        let mut queue = fifo([job(1), job(2)]);
+        let first = match queue.next(0) {
+            Next::Attempt(job) => *job,
+            other => panic!("{other:?}"),
+        };
+        assert!(queue.configure(1, Setting::Pushed { fifo: true, read: Seq(0) }));
+        assert!(matches!(queue.gather(0, first, 2, false), Gathered::Stale));
+        assert_eq!((queue.lanes, queue.in_flight, queue.known().len()), (1, 0, 2));
     }
 
     #[test]
