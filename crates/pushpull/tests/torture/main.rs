@@ -16,4 +16,5 @@ mod hostile;
 mod input;
 mod kill;
 mod modes;
+mod slow_readers;
 mod support;
