@@ -2,7 +2,10 @@
 //!
 //! A request shows a key (`Authorization: Bearer …`): one of ours, found by its hash, or, where the secret of
 //! a Svix server is configured, a token that was signed with it. What was found is remembered for a few
-//! seconds, so a revoked key is refused everywhere within [`REMEMBERED`].
+//! seconds, so a revoked key is refused everywhere within [`REMEMBERED`]. Reading an endpoint's queue takes a
+//! poller token in the URL too (see [`in_url`]).
+
+pub(crate) mod in_url;
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +14,13 @@ use http::{HeaderMap, header, request::Parts};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use moka::sync::Cache;
 use pushpull_domain::{
-    AppId, EnvironmentId, EnvironmentNo, Timestamp,
+    AppId, EndpointId, EnvironmentId, EnvironmentNo, Timestamp,
     key::{ApiKey, KeyHash, Scope},
 };
 use pushpull_store::Ref;
 use serde::Deserialize;
 
+use self::in_url::InUrl;
 use crate::{problem::Problem, state::Api};
 
 /// How long a key that was found is used without asking the store again: a revoked one is refused after this.
@@ -46,6 +50,8 @@ pub(crate) enum Need {
     Read,
     /// Changing an application's endpoints, seeing their secrets, sending to them again.
     Configure,
+    /// Reading an endpoint's queue.
+    Poll,
 }
 
 impl Need {
@@ -56,11 +62,12 @@ impl Need {
             Scope::Read => "read",
             // Not sending: a portal is in the hands of the customer, who is not to speak in the sender's name.
             Scope::App { .. } => "app",
+            Scope::Poller { .. } => "poller",
         };
         self.words().contains(&word)
     }
 
-    /// The scopes that meet it; `app`: a key of the application.
+    /// The scopes that meet it; `app`: a key of the application; `poller`: a poller token of the endpoint.
     pub(crate) const fn words(self) -> &'static [&'static str] {
         match self {
             Self::Admin => &["admin"],
@@ -69,6 +76,7 @@ impl Need {
             Self::Catalog => &["admin", "send", "read", "app"],
             Self::Read => &["admin", "read", "app"],
             Self::Configure => &["admin", "app"],
+            Self::Poll => &["admin", "read", "app", "poller"],
         }
     }
 
@@ -78,9 +86,10 @@ impl Need {
             Self::Admin => "scope admin",
             Self::Send => "scope admin or send",
             Self::Environment => "scope admin, send or read",
-            Self::Catalog => "any scope",
+            Self::Catalog => "scope admin, send or read, or a key of the application",
             Self::Read => "scope admin or read, or a key of the application",
             Self::Configure => "scope admin, or a key of the application",
+            Self::Poll => "scope admin or read, a key of the application, or a poller token of the endpoint",
         }
     }
 }
@@ -102,8 +111,16 @@ impl Caller {
     /// Whether this application is there for the caller at all.
     pub(crate) fn sees(&self, app: AppId) -> bool {
         match &self.scope {
-            Scope::App { id, .. } => *id == app,
+            Scope::App { id, .. } | Scope::Poller { app_id: id, .. } => *id == app,
             Scope::Admin | Scope::Send | Scope::Read => true,
+        }
+    }
+
+    /// Whether the queue of this endpoint, in an application that the caller sees, is there for it.
+    pub(crate) fn reads(&self, endpoint: EndpointId) -> bool {
+        match &self.scope {
+            Scope::Poller { id, .. } => *id == endpoint,
+            Scope::Admin | Scope::Send | Scope::Read | Scope::App { .. } => true,
         }
     }
 }
@@ -150,7 +167,10 @@ struct Claims {
 
 /// Finds out who calls, for [`Caller`] to be taken from the request, and whether the key meets the route's need.
 pub(crate) async fn authorize(api: &Api, need: Need, request: &mut Request) -> Result<(), Problem> {
-    let caller = caller(api, request.headers()).await?;
+    let caller = match request.extensions_mut().remove::<InUrl>() {
+        Some(shown) => InUrl::only_poller(known(api, shown.token(request.headers())?).await?)?,
+        None => known(api, token(request.headers())?).await?,
+    };
     if !need.is_met_by(&caller.scope) {
         return Err(Problem::Forbidden(need.scopes()));
     }
@@ -158,8 +178,7 @@ pub(crate) async fn authorize(api: &Api, need: Need, request: &mut Request) -> R
     Ok(())
 }
 
-async fn caller(api: &Api, headers: &HeaderMap) -> Result<Arc<Caller>, Problem> {
-    let token = token(headers)?;
+async fn known(api: &Api, token: &str) -> Result<Arc<Caller>, Problem> {
     let hash = KeyHash::of(token);
     let now = api.now();
     let caller = if let Some(known) = api.keyring.recall(&hash, now) {
@@ -182,7 +201,10 @@ fn token(headers: &HeaderMap) -> Result<&str, Problem> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(NO_KEY);
     }
-    let token = token.trim();
+    of_some_length(token.trim())
+}
+
+fn of_some_length(token: &str) -> Result<&str, Problem> {
     if token.is_empty() || token.len() > TOKEN_MAX { Err(BAD_KEY) } else { Ok(token) }
 }
 

@@ -4,6 +4,7 @@
 //! What is here is an [`axum::Router`]; the binary serves it.
 
 mod auth;
+mod cors;
 mod extract;
 mod idempotency;
 pub mod models;
@@ -23,9 +24,10 @@ use pushpull_feed::Feed;
 use pushpull_net::Policy;
 use pushpull_store::Log;
 
+pub use cors::Origins;
 pub use models::example;
 
-use crate::{problem::Problem, state::Api};
+use crate::{problem::Problem, route::Route, state::Api};
 
 /// How often a change is tried again because somebody else changed the same thing at the same time.
 const EDIT_TRIES: usize = 10;
@@ -48,6 +50,8 @@ pub struct Parts {
     pub payload_max: usize,
     /// What a Svix server's tokens were signed with (HS256); `None`: they are not taken.
     pub jwt_secret: Option<Box<[u8]>>,
+    /// Whose pages may read an endpoint's queue.
+    pub origins: Origins,
     /// Where this server is reached from outside, without a slash at its end.
     pub public_url: String,
     /// The program's version, for the `OpenAPI` document.
@@ -59,9 +63,10 @@ pub fn router(parts: Parts) -> Router {
     let document = Json(openapi::document(parts.version));
     let api = Api::new(parts);
     let show = get(move || std::future::ready(document.clone()));
-    let mut router = Router::new();
+    let routes: Vec<Route> = routes::all().collect();
+    let mut router = cors::preflights(&api.origins, &routes);
     // Whole paths, not nested: that would write each request's URI anew.
-    for route in routes::all() {
+    for route in routes {
         router = router.route(&format!("/api/v1{}", route.path), route.into_handler());
     }
     router

@@ -5,6 +5,7 @@ use schemars::{Schema, SchemaGenerator, generate::SchemaSettings, transform::Rec
 use serde_json::{Map, Value, json};
 
 use crate::{
+    auth::Need,
     models::schema,
     problem::{ErrorOut, ValidationErrorOut},
     route::Route,
@@ -109,6 +110,12 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
             }
             parameters.push(parameter);
         }
+    }
+    if route.method == Method::GET && route.need == Some(Need::Poll) {
+        parameters.push(json!({
+            "name": "access_token", "in": "query", "schema": { "type": "string" },
+            "description": "A poller token, where a client cannot set the `Authorization` header. Other keys are refused.",
+        }));
     }
     if route.method == Method::POST {
         parameters.push(json!({

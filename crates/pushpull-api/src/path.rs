@@ -98,7 +98,9 @@ impl FromRequestParts<Api> for AtEndpoint {
         let InApp(app) = InApp::from_request_parts(parts, api).await?;
         let EndpointRef(name) = EndpointRef::from_request_parts(parts, api).await?;
         let endpoint = Arc::clone(endpoint(&app, &name)?);
-        Ok(Self { app, endpoint })
+        // A poller token has one endpoint; the others of its application are none of its business.
+        let caller = Caller::from_request_parts(parts, api).await?;
+        if caller.reads(endpoint.id) { Ok(Self { app, endpoint }) } else { Err(NO_ENDPOINT) }
     }
 }
 

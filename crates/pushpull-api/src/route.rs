@@ -12,7 +12,7 @@ use http::Method;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    auth::{Need, authorize},
+    auth::{Need, authorize, in_url},
     idempotency,
     state::Api,
 };
@@ -147,20 +147,41 @@ where
 
     fn call(self, mut request: Request, api: Api) -> Self::Future {
         Box::pin(async move {
-            let Self { handler, around } = self;
-            if let Some(need) = around.need
-                && let Err(problem) = authorize(&api, need, &mut request).await
-            {
-                return problem.into_response();
+            if self.around.need != Some(Need::Poll) {
+                return self.answer(request, api).await;
             }
-            if !around.once {
-                return handler.call(request, api).await;
+            // Who reads a queue may be a page in a browser.
+            let origin = api.origins.answer_to(request.headers());
+            let had_token = in_url::take(&mut request);
+            let mut response = self.answer(request, api).await;
+            response.headers_mut().extend(origin);
+            if had_token {
+                in_url::seclude(&mut response);
             }
-            let state = api.clone();
-            // Boxed, as all that few requests need: a reader that waits holds this future for a minute.
-            Box::pin(idempotency::once(&state, request, |request| handler.call(request, api)))
-                .await
-                .into_response()
+            response
         })
+    }
+}
+
+impl<H> Guarded<H> {
+    async fn answer<T>(self, mut request: Request, api: Api) -> Response
+    where
+        H: Handler<T, Api>,
+        T: 'static,
+    {
+        let Self { handler, around } = self;
+        if let Some(need) = around.need
+            && let Err(problem) = authorize(&api, need, &mut request).await
+        {
+            return problem.into_response();
+        }
+        if !around.once {
+            return handler.call(request, api).await;
+        }
+        let state = api.clone();
+        // Boxed, as all that few requests need: a reader that waits holds this future for a minute.
+        Box::pin(idempotency::once(&state, request, |request| handler.call(request, api)))
+            .await
+            .into_response()
     }
 }

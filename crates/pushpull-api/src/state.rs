@@ -7,7 +7,7 @@ use pushpull_feed::Feed;
 use pushpull_net::Policy;
 use pushpull_store::{Log, Store};
 
-use crate::{Parts, auth::Keyring, idempotency::Answered};
+use crate::{Origins, Parts, auth::Keyring, idempotency::Answered};
 
 /// The API's state, shared by all requests.
 #[derive(Clone)]
@@ -21,6 +21,7 @@ pub(crate) struct Inner {
     pub(crate) policy: Policy,
     pub(crate) signature_type: SignatureType,
     pub(crate) payload_max: usize,
+    pub(crate) origins: Origins,
     pub(crate) public_url: String,
     pub(crate) keyring: Keyring,
     pub(crate) answered: Answered,
@@ -45,6 +46,7 @@ impl Api {
             policy: parts.policy,
             signature_type: parts.signature_type,
             payload_max: parts.payload_max,
+            origins: parts.origins,
             public_url: parts.public_url,
             keyring,
             answered: Answered::new(),

@@ -126,6 +126,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The same without what was answered.
+    #[must_use]
+    pub fn without_body(&self) -> Self {
+        match self {
+            Self::Delivered { status, .. } => Self::Delivered { status: *status, body: Bytes::new() },
+            Self::Refused { status, retry_after, .. } => {
+                Self::Refused { status: *status, body: Bytes::new(), retry_after: *retry_after }
+            }
+            Self::Failed { .. } => self.clone(),
+        }
+    }
+
     /// The HTTP status, if there was a complete answer.
     pub fn status(&self) -> Option<u16> {
         match self {

@@ -114,6 +114,23 @@ impl Health {
     }
 }
 
+/// How many messages an endpoint that keeps order gets in one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// Most of them: 1 to [`BATCH_MAX`]. 1: each by itself, its payload as the body.
+    pub size: u16,
+    /// How long the first waits for as many, in seconds.
+    pub wait_secs: u16,
+}
+
+/// Most messages of one request: what is held of an endpoint's queue in memory.
+pub const BATCH_MAX: u16 = 250;
+
+impl Batch {
+    /// Each message by itself.
+    pub const SINGLE: Self = Self { size: 1, wait_secs: 0 };
+}
+
 /// A header that an endpoint's requests carry beside ours.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CustomHeader {
@@ -165,6 +182,8 @@ pub struct Endpoint {
     pub retry_schedule: Option<RetrySchedule>,
     /// One at a time, in order, each until success or exhaustion.
     pub fifo: bool,
+    /// If so, how many of them at a time.
+    pub batch: Batch,
     /// Where it would be disabled for failing it is held instead, and goes on taking messages.
     pub hold_when_failing: bool,
     /// Headers beside ours.

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
-use crate::{AppId, AppNo, Chance, EnvironmentNo, KeyId, Timestamp, chance};
+use crate::{AppId, AppNo, Chance, EndpointId, EndpointNo, EnvironmentNo, KeyId, Timestamp, chance};
 
 /// What a key allows, in its environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,16 +23,29 @@ pub enum Scope {
         /// Its id.
         id: AppId,
     },
+    /// Reading one endpoint's queue, and nothing else: what a reader elsewhere, or a browser, is given.
+    Poller {
+        /// The number of the endpoint's application.
+        app: AppNo,
+        /// The id of the application.
+        app_id: AppId,
+        /// The number of the endpoint.
+        no: EndpointNo,
+        /// Its id.
+        id: EndpointId,
+    },
 }
 
 impl Scope {
-    /// The word for it in JSON and on the command line; an application's id for [`Scope::App`].
+    /// The word for it in JSON and on the command line; an application's id for [`Scope::App`], an endpoint's
+    /// for [`Scope::Poller`].
     pub fn to_text(&self) -> String {
         match self {
             Self::Admin => "admin".into(),
             Self::Send => "send".into(),
             Self::Read => "read".into(),
             Self::App { id, .. } => id.to_string(),
+            Self::Poller { id, .. } => id.to_string(),
         }
     }
 }
@@ -82,4 +95,20 @@ pub struct ApiKey {
     pub last_used_at: Option<Timestamp>,
     /// From then on it is refused; `None`: valid.
     pub revoked_at: Option<Timestamp>,
+}
+
+/// A key with [`Scope::Poller`] and its text, which is kept sealed: whoever may configure the endpoint is shown
+/// it again.
+#[derive(Clone, PartialEq, Eq)]
+pub struct PollerToken {
+    /// The key.
+    pub key: ApiKey,
+    /// Its text.
+    pub text: String,
+}
+
+impl fmt::Debug for PollerToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PollerToken({})", self.key.id)
+    }
 }

@@ -24,7 +24,7 @@ pub use app::{App, AppNo, AppSnapshot, Environment, EnvironmentNo, Metadata};
 pub use chance::{Chance, SeededChance};
 pub use clock::{Clock, FixedClock, Timestamp};
 pub use delivery::{CancelReason, Delivery, DeliveryKey, DeliveryState, Seq};
-pub use endpoint::{Endpoint, EndpointNo, EndpointState, Health, Mode};
+pub use endpoint::{Batch, Endpoint, EndpointNo, EndpointState, Health, Mode};
 pub use event_type::EventType;
 pub use filter::Filter;
 pub use id::{AppId, AttemptId, EndpointId, EnvironmentId, KeyId, MessageId, TaskId};

@@ -12,7 +12,7 @@ use pushpull_store::{
 };
 
 use crate::{
-    Feed, Place, Reading,
+    Feed, PAGE_BYTES, Place, Reading,
     reader::{Page, Patience, ReadError},
     waiting::{NOTHING_JOINS, Waiting},
 };
@@ -101,6 +101,7 @@ impl Reader {
             filter: MessageFilter::default(),
             undelivered: endpoint.mode != Mode::Push,
             until: None,
+            bytes: PAGE_BYTES,
         }
     }
 }

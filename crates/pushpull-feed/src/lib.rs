@@ -41,7 +41,15 @@ pub struct Reading {
     pub undelivered: bool,
     /// What comes before this seq; `None`: all there is and will be.
     pub until: Option<Seq>,
+    /// Bytes of payloads from which on a page is full; one message comes whatever it holds.
+    pub bytes: usize,
 }
+
+/// Bytes of payloads of a whole page: 8 MiB.
+pub const PAGE_BYTES: usize = 8 << 20;
+/// Bytes of payloads of a piece of a stream: 256 KiB. That much, and what is made of it, is held for who has stopped
+/// reading, until it is cut off.
+pub const PIECE_BYTES: usize = 256 << 10;
 
 /// A place in a queue, as a reader may name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

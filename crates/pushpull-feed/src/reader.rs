@@ -112,6 +112,7 @@ impl Feed {
             filter: reading.filter.clone(),
             undelivered: reading.undelivered,
             limit,
+            bytes: reading.bytes,
         };
         let found = self.log.store().read_queue(query).await?;
         if after < found.ends.trimmed {

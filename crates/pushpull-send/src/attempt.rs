@@ -5,12 +5,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use pushpull_domain::{
-    DeliveryState, Payload, Timestamp,
+    DeliveryState, Timestamp,
     attempt::{Attempt, ErrorClass, Outcome, Timings, Trigger},
 };
 use pushpull_net::{Answer, Client, Request};
 
-use crate::{endpoint::Ready, queue::Job};
+use crate::{endpoint::Ready, parcel::Parcel};
 
 // Standard Webhooks 1.0.0 names them `webhook-*`; receivers built for Svix look for `svix-*`. Both are sent.
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -26,27 +26,27 @@ const POSITION: HeaderName = HeaderName::from_static("pushpull-position");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// Makes one attempt. Bounded by the client's deadline for everything.
-pub(crate) async fn perform(client: &Client, ready: &Ready, job: &Job, now: Timestamp) -> Attempt {
-    let (trigger, wait) = match job.delivery.state {
+pub(crate) async fn perform(client: &Client, ready: &Ready, parcel: &Parcel, now: Timestamp) -> Attempt {
+    let (trigger, wait) = match parcel.first.delivery.state {
         DeliveryState::Owed { due_at, trigger } => (trigger, now.since(due_at.unwrap_or(now))),
         DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => {
             (Trigger::Scheduled, Duration::ZERO)
         }
     };
-    let (outcome, timings) = exchange(client, ready, job, now).await;
+    let (outcome, timings) = exchange(client, ready, parcel, now).await;
     Attempt { started_at: now, trigger, outcome, timings: Timings { wait, ..timings } }
 }
 
-async fn exchange(client: &Client, ready: &Ready, job: &Job, now: Timestamp) -> (Outcome, Timings) {
+async fn exchange(client: &Client, ready: &Ready, parcel: &Parcel, now: Timestamp) -> (Outcome, Timings) {
     let failed = |class, detail: String| (Outcome::Failed { class, detail }, Timings::default());
     let target = match &ready.target {
         Ok(target) => target,
         Err(error) => return failed(ErrorClass::BlockedAddress, error.clone()),
     };
-    let Payload::Kept(body) = &job.message.payload else {
+    let Some(body) = &parcel.body() else {
         return failed(ErrorClass::Internal, "the payload is gone".into());
     };
-    let Some(signed) = Signed::new(ready, job, body, now) else {
+    let Some(signed) = Signed::new(ready, parcel, body, now) else {
         return failed(ErrorClass::Internal, "a header could not be built".into());
     };
     match client.send(Request { target, headers: &|| signed.headers(ready), body }).await {
@@ -70,18 +70,18 @@ struct Signed {
 
 impl Signed {
     /// `None` cannot happen: ids, numbers and base 64 are valid in a header, and so is a checked content type.
-    fn new(ready: &Ready, job: &Job, body: &Bytes, now: Timestamp) -> Option<Self> {
-        let id = job.message.id.to_string();
+    fn new(ready: &Ready, parcel: &Parcel, body: &Bytes, now: Timestamp) -> Option<Self> {
+        let id = parcel.id();
         Some(Self {
             signature: HeaderValue::try_from(ready.signer.sign(&id, now, body)).ok()?,
             id: HeaderValue::try_from(id).ok()?,
             timestamp: HeaderValue::from(now.as_secs()),
-            content_type: match &job.message.content_type {
+            content_type: match parcel.content_type() {
                 Some(given) => HeaderValue::try_from(given).ok()?,
                 None => JSON,
             },
-            seq: HeaderValue::from(job.delivery.key.seq.0),
-            position: HeaderValue::from(job.message.key.position.0),
+            seq: HeaderValue::from(parcel.first.delivery.key.seq.0),
+            position: HeaderValue::from(parcel.first.message.key.position.0),
         })
     }
 

@@ -242,6 +242,7 @@ impl Inner {
             self.with_lane(*endpoint, message.key.app, |lane| {
                 if due_at > now {
                     self.timers.wake_at(lane, due_at);
+                    lane.queue().offer_later();
                 } else {
                     lane.queue().offer(Job::new(delivery, Arc::clone(message)));
                 }

@@ -8,7 +8,7 @@ use std::sync::{
 use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use pushpull_domain::{
-    AppNo, AppSnapshot, Endpoint, EndpointNo, Health, Mode, Seq, Timestamp, signature::Signer,
+    AppNo, AppSnapshot, Batch, Endpoint, EndpointNo, Health, Mode, Seq, Timestamp, signature::Signer,
 };
 use pushpull_net::Target;
 
@@ -52,6 +52,11 @@ impl Ready {
             version: snapshot.version,
             endpoint: Arc::clone(endpoint),
         }
+    }
+
+    /// How many messages it gets in one request: more than one only in order.
+    pub(crate) fn batch(&self) -> Batch {
+        if self.endpoint.fifo { self.endpoint.batch } else { Batch::SINGLE }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{
-    Delivery, DeliveryState, Health, RetrySchedule, Timestamp,
+    Batch, Delivery, DeliveryState, Health, RetrySchedule, Timestamp,
     attempt::{Attempt, Outcome},
     endpoint::{DisabledReason, HealthVerdict},
 };
@@ -15,7 +15,8 @@ use crate::{
     dispatcher::{Inner, Turn},
     endpoint::{Lane, Ready, Refreshed},
     outcome::{self, Verdict},
-    queue::{Job, Next, QUEUE_MAX},
+    parcel::Parcel,
+    queue::{Gathered, Job, Next, QUEUE_MAX},
     slots::{FAST, Slot},
 };
 
@@ -56,7 +57,11 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
                     }
                     continue;
                 }
-                work(&inner, &lane, &ready, *job, &mut slot).await;
+                match gather(&inner, &lane, &ready, *job) {
+                    Gathered::All(parcel) => work(&inner, &lane, &ready, parcel, &mut slot).await,
+                    Gathered::TooFew => break,
+                    Gathered::Stale => continue,
+                }
                 if matches!(slot, Slot::Slow) || inner.slots.contended() {
                     inner.slots.give_back(slot);
                     match again(&inner, &lane) {
@@ -148,30 +153,57 @@ async fn look(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready) {
     inner.kick(lane);
 }
 
-/// In order, the first decides: if it is not due yet, everything waits for it.
-fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, jobs: Vec<Job>, more: bool) {
+/// In order, the first decides: if it is not due yet, everything waits for it. So does what follows the first that
+/// is not, which is looked for again when it has become the first.
+fn looked_in_order(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, mut jobs: Vec<Job>, more: bool) {
     let now = inner.clock.now();
-    let first = jobs.first().map(|job| job.delivery);
-    if let Some(delivery) = first {
-        lane.set_first_owed(delivery.key.seq);
-    }
-    match first.map(|delivery| delivery.state) {
-        Some(DeliveryState::Owed { due_at: Some(due_at), .. }) if due_at > now => {
+    let waits = |job: &Job| match job.delivery.state {
+        DeliveryState::Owed { due_at: Some(due_at), .. } => Some(due_at).filter(|due_at| *due_at > now),
+        _ => None,
+    };
+    if let Some(first) = jobs.first() {
+        lane.set_first_owed(first.delivery.key.seq);
+        if let Some(due_at) = waits(first) {
             let mut queue = lane.queue();
             queue.looked(ready.version, [], false);
             queue.block();
             drop(queue);
             inner.timers.wake_at(lane, due_at);
+            return;
         }
-        _ => lane.queue().looked(ready.version, jobs, more),
     }
+    let due = jobs.iter().position(|job| waits(job).is_some()).unwrap_or(jobs.len());
+    let more = more || due < jobs.len();
+    jobs.truncate(due);
+    lane.queue().looked(ready.version, jobs, more);
+}
+
+/// What goes out with a job that was taken.
+fn gather(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Ready, job: Job) -> Gathered {
+    let Batch { size, wait_secs } = ready.batch();
+    if size <= 1 {
+        return Gathered::All(Parcel::single(job));
+    }
+    // What is tried again is full already: as it was.
+    let full_by = match job.delivery.state {
+        DeliveryState::Owed { due_at: Some(due_at), .. } if job.delivery.attempts == 0 => {
+            due_at.after(Duration::from_secs(wait_secs.into()))
+        }
+        _ => Timestamp::default(),
+    };
+    let waits = inner.clock.now() < full_by;
+    let gathered = lane.queue().gather(ready.version, job, size.into(), waits);
+    if matches!(gathered, Gathered::TooFew) {
+        inner.timers.wake_at(lane, full_by);
+    }
+    gathered
 }
 
 /// One attempt and all that follows from it.
-async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, job: Job, slot: &mut Slot) {
+async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, parcel: Parcel, slot: &mut Slot) {
     let started_at = inner.clock.now();
     let attempt = {
-        let mut attempt = std::pin::pin!(attempt::perform(&inner.client, ready, &job, started_at));
+        let mut attempt = std::pin::pin!(attempt::perform(&inner.client, ready, &parcel, started_at));
         if let Ok(attempt) = tokio::time::timeout(FAST, &mut attempt).await {
             attempt
         } else {
@@ -181,6 +213,7 @@ async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, job: Job
     };
     let now = inner.clock.now();
     let verdict = Verdict::of(&attempt.outcome);
+    let Parcel { first: job, rest, .. } = parcel;
     let after = if verdict == Verdict::Succeeded {
         outcome::after(&job.delivery, &attempt.outcome, &inner.schedule, now, 0.0)
     } else {
@@ -192,8 +225,31 @@ async fn work(inner: &Arc<Inner>, lane: &Arc<Lane>, ready: &Arc<Ready>, job: Job
     log(ready, &job, &attempt, &after);
     follow(inner, lane, ready, verdict, &after, now).await;
     lane.queue().attempted(verdict, after.state.is_settled());
-    let attempt = (verdict != Verdict::OwnFault).then(|| (attempt, Arc::clone(&ready.url)));
-    inner.outbox.put(Settlement { delivery: after, attempt }, lane);
+    if rest.is_empty() {
+        return settle(inner, lane, ready, after, attempt);
+    }
+    let mut settled = vec![(after, attempt)];
+    for job in rest {
+        // The whole of it succeeds or fails. The answer is kept once.
+        let (after, attempt) = &settled[0];
+        let outcome = attempt.outcome.without_body();
+        let attempt = Attempt { outcome, ..*attempt };
+        settled.push((Delivery { state: after.state, attempts: after.attempts, ..job.delivery }, attempt));
+    }
+    if !after.state.is_settled() {
+        // What is written last tells how far the endpoint is: here, the first of what is tried again.
+        settled.reverse();
+    }
+    for (delivery, attempt) in settled {
+        settle(inner, lane, ready, delivery, attempt);
+    }
+}
+
+/// A fault of ours was no attempt.
+fn settle(inner: &Inner, lane: &Arc<Lane>, ready: &Ready, delivery: Delivery, attempt: Attempt) {
+    let is_ours = Verdict::of(&attempt.outcome) == Verdict::OwnFault;
+    let attempt = (!is_ours).then(|| (attempt, Arc::clone(&ready.url)));
+    inner.outbox.put(Settlement { delivery, attempt }, lane);
 }
 
 /// The endpoint's own schedule, else the event type's, else the server's.

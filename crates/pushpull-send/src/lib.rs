@@ -13,6 +13,7 @@ mod endpoint;
 mod lane;
 mod outbox;
 mod outcome;
+mod parcel;
 mod queue;
 mod rate;
 mod recovery;

@@ -9,10 +9,10 @@ use std::{
     sync::Arc,
 };
 
-use pushpull_domain::{Delivery, Message, Seq, Timestamp};
+use pushpull_domain::{Delivery, Message, Payload, Seq, Timestamp};
 use tokio::time::Instant;
 
-use crate::outcome::Verdict;
+use crate::{outcome::Verdict, parcel::Parcel};
 
 /// Most deliveries of one endpoint that are queued in memory; the rest waits in the table.
 pub(crate) const QUEUE_MAX: usize = 256;
@@ -21,6 +21,9 @@ pub(crate) const QUEUE_MAX: usize = 256;
 pub(crate) const WINDOW_MAX: usize = 32;
 /// Attempts in flight to an endpoint that has not answered well yet, or keeps us waiting.
 const WINDOW_MIN: usize = 2;
+
+/// Most bytes of the payloads that go out in one request, unless a single one is larger.
+const BATCH_BYTES_MAX: usize = 4 << 20;
 
 /// One delivery in memory.
 #[derive(Clone, Debug)]
@@ -34,6 +37,14 @@ pub(crate) struct Job {
 impl Job {
     pub(crate) fn new(delivery: Delivery, message: Arc<Message>) -> Self {
         Self { delivery, message, start: None }
+    }
+
+    /// How long its payload is.
+    fn bytes(&self) -> usize {
+        match &self.message.payload {
+            Payload::Kept(bytes) => bytes.len(),
+            Payload::Expunged => 0,
+        }
     }
 }
 
@@ -65,6 +76,17 @@ pub(crate) enum Setting {
         /// Since when it drains.
         draining: Option<Timestamp>,
     },
+}
+
+/// What goes out in one request.
+#[derive(Debug)]
+pub(crate) enum Gathered {
+    /// This.
+    All(Parcel),
+    /// More is waited for: all is put back, and the lane has ended.
+    TooFew,
+    /// The configuration is another one by now: the job is put back.
+    Stale,
 }
 
 #[derive(Debug)]
@@ -182,6 +204,14 @@ impl Queue {
         }
     }
 
+    /// Something was committed that is not due yet. Where order is kept, or it is not known yet whether, the table is
+    /// asked what may go ahead of it: nothing.
+    pub(crate) fn offer_later(&mut self) {
+        if self.fifo || self.version == 0 {
+            self.look = true;
+        }
+    }
+
     fn insert(&mut self, job: Job) {
         if self.known.insert(job.delivery.key.seq) {
             self.ready.push_back(job);
@@ -208,6 +238,38 @@ impl Queue {
         } else {
             self.ready.push_front(job);
         }
+    }
+
+    /// What goes out together with a job that was taken: what follows it in the queue, at most so many in all. Those
+    /// that were attempted together are attempted together again, so that a repeated batch is the same. `waits`: only
+    /// a full one is wanted yet.
+    pub(crate) fn gather(&mut self, version: u64, first: Job, size: usize, waits: bool) -> Gathered {
+        if version != self.version {
+            self.put_back(first);
+            return Gathered::Stale;
+        }
+        let (attempts, mut bytes) = (first.delivery.attempts, first.bytes());
+        let mut rest = Vec::new();
+        let mut is_full = size <= 1;
+        while !is_full && let Some(next) = self.ready.front() {
+            bytes += next.bytes();
+            if next.delivery.attempts != attempts || bytes > BATCH_BYTES_MAX {
+                is_full = true;
+            } else {
+                rest.extend(self.ready.pop_front());
+                is_full = rest.len() + 1 == size;
+            }
+        }
+        if is_full || !waits {
+            return Gathered::All(Parcel::batch(first, rest));
+        }
+        // Under one lock: what is offered from now on finds that nobody is at work.
+        for job in rest.into_iter().rev() {
+            self.ready.push_front(job);
+        }
+        self.put_back(first);
+        self.lanes -= 1;
+        Gathered::TooFew
     }
 
     /// Takes in what the table had, as a lane found that has the configuration of this version. `more`: it may have
@@ -322,16 +384,19 @@ impl Queue {
 }
 
 #[cfg(test)]
+mod gathering;
+
+#[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use pushpull_domain::{
-        AppNo, DeliveryKey, DeliveryState, EndpointNo, EventTypeName, MessageId, MessageKey, Payload,
-        Position, attempt::Trigger,
+        AppNo, DeliveryKey, DeliveryState, EndpointNo, EventTypeName, MessageId, MessageKey, Position,
+        attempt::Trigger,
     };
 
     use super::*;
 
-    fn job(seq: u64) -> Job {
+    pub(super) fn job(seq: u64) -> Job {
         let key = MessageKey { app: AppNo(1), position: Position(seq) };
         let at = Timestamp::from_millis(1_795_513_560_000);
         let message = Message {

@@ -2,6 +2,7 @@
 
 mod apps;
 mod endpoints;
+mod keys;
 mod modes;
 
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use pushpull_domain::{
     App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentId,
     EnvironmentNo, EventType, EventTypeName, Health, KeyId, Timestamp,
     endpoint::{DisabledReason, PushFrom},
-    key::{ApiKey, KeyHash},
+    key::{ApiKey, KeyHash, PollerToken},
 };
 use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -47,53 +48,30 @@ impl Catalog for Sqlite {
     }
 
     fn put_key(&self, key: ApiKey) -> BoxFuture<'_, Result<(), WriteError>> {
-        Box::pin(self.change(move |tx| {
-            let (scope, app) = rows::scope_word(&key.scope);
-            let written = tx.conn.execute(
-                "INSERT INTO api_key (hash, id, environment, prefix, name, scope, app, created_at, last_used_at,
-                     revoked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT DO NOTHING",
-                params![
-                    key.hash.0,
-                    key.id.to_string(),
-                    key.environment.0,
-                    key.prefix,
-                    key.name,
-                    scope,
-                    app,
-                    key.created_at.as_millis(),
-                    key.last_used_at.map(Timestamp::as_millis),
-                    key.revoked_at.map(Timestamp::as_millis),
-                ],
-            )?;
-            if written == 1 { Ok(()) } else { Err(WriteError::Taken("key").into()) }
-        }))
+        Box::pin(self.change(move |tx| keys::put(tx, &key, None)))
     }
 
     fn key(&self, hash: KeyHash) -> BoxFuture<'_, Result<Option<ApiKey>, Error>> {
-        Box::pin(self.read(move |conn| {
-            conn.prepare_cached(
-                "SELECT api_key.*, app.id AS app_id
-                 FROM api_key LEFT JOIN app ON app.no = api_key.app AND app.deleted_at IS NULL
-                 WHERE hash = ?1 AND (api_key.app IS NULL OR app.no IS NOT NULL)",
-            )?
-            .query_row([hash.0], |row| Ok(rows::api_key(row)))
-            .optional()?
-            .transpose()
-        }))
+        Box::pin(self.read(move |conn| keys::find(conn, hash)))
     }
 
     fn keys(&self, environment: EnvironmentNo) -> BoxFuture<'_, Result<Vec<ApiKey>, Error>> {
-        Box::pin(self.read(move |conn| {
-            collect(
-                conn,
-                "SELECT api_key.*, app.id AS app_id
-                 FROM api_key LEFT JOIN app ON app.no = api_key.app AND app.deleted_at IS NULL
-                 WHERE api_key.environment = ?1 AND (api_key.app IS NULL OR app.no IS NOT NULL)
-                 ORDER BY api_key.created_at, api_key.id",
-                [environment.0],
-                rows::api_key,
-            )
-        }))
+        Box::pin(self.read(move |conn| keys::all(conn, environment.0)))
+    }
+
+    fn put_poller_token(
+        &self,
+        new: PollerToken,
+        old_until: Option<Timestamp>,
+    ) -> BoxFuture<'_, Result<PollerToken, WriteError>> {
+        Box::pin(self.change(move |tx| keys::put_poller_token(tx, new, old_until)))
+    }
+
+    fn poller_token(&self, endpoint: EndpointNo) -> BoxFuture<'_, Result<Option<PollerToken>, Error>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(
+            self.read(move |conn| keys::poller_token(conn, &shared.sealer, endpoint, shared.clock.now())),
+        )
     }
 
     fn revoke_key(&self, environment: EnvironmentNo, id: KeyId) -> BoxFuture<'_, Result<bool, Error>> {
@@ -227,6 +205,7 @@ impl Catalog for Sqlite {
                 )
                 .optional()?;
             let app = AppNo(app.ok_or(WriteError::NotFound)?);
+            tx.conn.execute("DELETE FROM api_key WHERE endpoint = ?1", [no.0])?;
             // The first of what it is owed ends at once, which is mostly all; the rest by and by.
             trim::end_endpoint(tx, no.0)?;
             bump(tx, app)

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use pushpull_domain::{
-    App, AppNo, AppSnapshot, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentNo, EventType,
-    EventTypeName, Filter, Health, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid,
+    App, AppNo, AppSnapshot, Batch, Endpoint, EndpointNo, EndpointState, Environment, EnvironmentNo,
+    EventType, EventTypeName, Filter, Health, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid,
     endpoint::{CustomHeaders, DisabledReason},
-    key::{ApiKey, KeyHash, Scope},
+    key::{ApiKey, KeyHash, PollerToken, Scope},
     seal::Sealer,
     signature::{OldSecret, Secret},
 };
@@ -66,22 +66,30 @@ pub(crate) fn environment(row: &Row<'_>) -> Result<Environment, Fault> {
     })
 }
 
-pub(crate) fn scope_word(scope: &Scope) -> (&'static str, Option<u32>) {
+/// The three columns of a scope: its word, and what it is about.
+pub(crate) fn scope_columns(scope: &Scope) -> (&'static str, Option<u32>, Option<u32>) {
     match scope {
-        Scope::Admin => ("admin", None),
-        Scope::Send => ("send", None),
-        Scope::Read => ("read", None),
-        Scope::App { no, .. } => ("app", Some(no.0)),
+        Scope::Admin => ("admin", None, None),
+        Scope::Send => ("send", None, None),
+        Scope::Read => ("read", None, None),
+        Scope::App { no, .. } => ("app", Some(no.0), None),
+        Scope::Poller { app, no, .. } => ("poller", Some(app.0), Some(no.0)),
     }
 }
 
-/// From `api_key LEFT JOIN app`, with `app.id AS app_id`.
+/// From `api_key` with `app.id AS app_id` and `endpoint.id AS endpoint_id`.
 pub(crate) fn api_key(row: &Row<'_>) -> Result<ApiKey, Fault> {
     let scope = match row.get::<_, String>("scope")?.as_str() {
         "admin" => Scope::Admin,
         "send" => Scope::Send,
         "read" => Scope::Read,
         "app" => Scope::App { no: AppNo(row.get("app")?), id: parsed("api_key", row, "app_id")? },
+        "poller" => Scope::Poller {
+            app: AppNo(row.get("app")?),
+            app_id: parsed("api_key", row, "app_id")?,
+            no: EndpointNo(row.get("endpoint")?),
+            id: parsed("api_key", row, "endpoint_id")?,
+        },
         other => return Err(inconsistent("api_key", other, "scope")),
     };
     Ok(ApiKey {
@@ -95,6 +103,30 @@ pub(crate) fn api_key(row: &Row<'_>) -> Result<ApiKey, Fault> {
         last_used_at: optional_time(row, "last_used_at")?,
         revoked_at: optional_time(row, "revoked_at")?,
     })
+}
+
+fn token_place(key: &str) -> String {
+    format!("api_key/{key}/token")
+}
+
+/// A poller token's text, sealed.
+pub(crate) fn seal_token(
+    sealer: &Sealer,
+    chance: &dyn pushpull_domain::Chance,
+    token: &PollerToken,
+) -> Vec<u8> {
+    sealer.seal(&token_place(&token.key.id.to_string()), token.text.as_bytes(), chance)
+}
+
+/// From a row as [`api_key`] reads it, with the text.
+pub(crate) fn poller_token(row: &Row<'_>, sealer: &Sealer) -> Result<PollerToken, Fault> {
+    let key = api_key(row)?;
+    let place = token_place(&key.id.to_string());
+    let sealed: Vec<u8> = row.get("token")?;
+    let broken = |what: String| inconsistent("api_key", &place, what);
+    let text = sealer.open(&place, &sealed).map_err(|e| broken(e.to_string()))?;
+    let text = String::from_utf8(text).map_err(|e| broken(e.to_string()))?;
+    Ok(PollerToken { key, text })
 }
 
 pub(crate) fn app(row: &Row<'_>) -> Result<App, Fault> {
@@ -232,6 +264,7 @@ pub(crate) fn endpoint(row: &Row<'_>, sealer: &Sealer) -> Result<Endpoint, Fault
         rate_limit: row.get("rate_limit")?,
         retry_schedule: optional("endpoint", row, "retry_schedule")?,
         fifo: row.get("fifo")?,
+        batch: Batch { size: row.get("batch_size")?, wait_secs: row.get("batch_wait_secs")? },
         hold_when_failing: row.get("hold_when_failing")?,
         headers: open::<CustomHeaders>(sealer, &headers_place(&id), &sealed_headers)?,
         secrets: secrets(sealer, &id, &sealed_secrets)?,

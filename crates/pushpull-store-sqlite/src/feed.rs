@@ -46,7 +46,7 @@ fn read(conn: &Connection, query: &QueueQuery) -> Result<QueuePage, Fault> {
         let mut messages = conn.prepare_cached(rows::MESSAGE_BY_KEY)?;
         let mut found = deliveries.query([key(after + 1), key(last)])?;
         let wanted = Wanted::new(&query.filter);
-        let (mut looked, mut bytes) = (0, 0);
+        let (mut looked, mut bytes, full) = (0, 0, query.bytes.min(BYTES_MAX));
         reached = last;
         while let Some(row) = found.next()? {
             let seq = codec::place(row.get(0)?);
@@ -58,7 +58,7 @@ fn read(conn: &Connection, query: &QueueQuery) -> Result<QueuePage, Fault> {
                 bytes += bytes_of(&message);
                 items.push(QueueItem { seq: Seq(seq), message: Arc::new(message) });
             }
-            if items.len() >= query.limit || looked >= LOOKED_MAX || bytes >= BYTES_MAX {
+            if items.len() >= query.limit || looked >= LOOKED_MAX || bytes >= full {
                 reached = seq;
                 break;
             }

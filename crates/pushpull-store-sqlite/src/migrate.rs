@@ -8,8 +8,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::fault::Fault;
 
 /// Every migration, in order. Never changed once released: the next one is added.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_feed.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_first.sql"),
+    include_str!("../migrations/0002_feed.sql"),
+    include_str!("../migrations/0003_poller_token.sql"),
+    include_str!("../migrations/0004_batches.sql"),
+];
 
 /// Brings a store to the newest version.
 pub(crate) fn run(conn: &mut Connection) -> Result<(), Fault> {

@@ -10,7 +10,7 @@ use pushpull_domain::{
     App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, Environment, EnvironmentId, EnvironmentNo,
     EventType, EventTypeName, Health, Timestamp, Uid,
     endpoint::{DisabledReason, PushFrom},
-    key::{ApiKey, KeyHash},
+    key::{ApiKey, KeyHash, PollerToken},
 };
 
 use crate::{Error, WriteError};
@@ -106,6 +106,16 @@ pub trait Catalog: Send + Sync {
         environment: EnvironmentNo,
         id: pushpull_domain::KeyId,
     ) -> BoxFuture<'_, Result<bool, Error>>;
+    /// Gives an endpoint a new poller token, from when on only this one is shown again. `old_until`: those it had
+    /// end by then; `None`: nothing changes if it has one that is valid. What is its token now comes back.
+    /// `NotFound` if the endpoint is gone.
+    fn put_poller_token(
+        &self,
+        new: PollerToken,
+        old_until: Option<Timestamp>,
+    ) -> BoxFuture<'_, Result<PollerToken, WriteError>>;
+    /// An endpoint's poller token, if it has one that is valid.
+    fn poller_token(&self, endpoint: EndpointNo) -> BoxFuture<'_, Result<Option<PollerToken>, Error>>;
     /// Notes when keys were last used.
     fn touch_keys(&self, used: Vec<(KeyHash, Timestamp)>) -> BoxFuture<'_, Result<(), Error>>;
 
@@ -151,7 +161,7 @@ pub trait Catalog: Send + Sync {
     fn update_endpoint(&self, endpoint: Endpoint) -> BoxFuture<'_, Result<Arc<Endpoint>, WriteError>> {
         self.update_endpoint_from(endpoint, PushFrom::Readers)
     }
-    /// Deletes an endpoint: gone from every answer at once, what it is owed is cancelled.
+    /// Deletes an endpoint: gone from every answer at once with its tokens, what it is owed is cancelled.
     fn delete_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<(), WriteError>>;
     /// Notes how an endpoint is failing.
     fn set_health(&self, no: EndpointNo, health: Health) -> BoxFuture<'_, Result<(), Error>>;

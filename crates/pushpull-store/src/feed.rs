@@ -22,6 +22,8 @@ pub struct QueueQuery {
     pub undelivered: bool,
     /// Most items: at least 1.
     pub limit: usize,
+    /// Bytes of payloads from which on a page is full, within what the store allows. One item comes whatever it holds.
+    pub bytes: usize,
 }
 
 /// A delivery as a reader gets it.

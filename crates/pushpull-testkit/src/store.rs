@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use pushpull_domain::{
-    App, AppNo, AppSnapshot, Clock, Endpoint, EndpointId, EndpointNo, EndpointState, Environment,
+    App, AppNo, AppSnapshot, Batch, Clock, Endpoint, EndpointId, EndpointNo, EndpointState, Environment,
     EnvironmentId, EnvironmentNo, EventTypeName, Filter, Health, Mode, NewMessage, Secrets, SeededChance,
     Seq, Timestamp,
     seal::MasterKey,
@@ -109,6 +109,7 @@ pub fn new_endpoint(app: AppNo, url: &str) -> Endpoint {
         rate_limit: None,
         retry_schedule: None,
         fifo: false,
+        batch: Batch::SINGLE,
         hold_when_failing: false,
         headers: std::collections::BTreeMap::new(),
         secrets: Secrets::new(Secret::generate(SignatureType::Hmac256, &SeededChance::new(3))),

@@ -112,6 +112,7 @@ fn router(config: &Config, log: &Arc<Log>, feed: &Arc<Feed>, url: &str) -> axum:
         signature_type: config.signature_type,
         payload_max: config.payload_max,
         jwt_secret: config.jwt_secret.as_ref().map(|secret| secret.0.clone()),
+        origins: config.origins.clone(),
         public_url: public_url.trim_end_matches('/').to_owned(),
         version: env!("CARGO_PKG_VERSION"),
     })

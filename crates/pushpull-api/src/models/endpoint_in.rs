@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, str::FromStr};
 
 use pushpull_domain::{
-    AppNo, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter, Health,
-    Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
+    AppNo, Batch, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter,
+    Health, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
     endpoint::{CustomHeaders, DisabledReason, PushFrom},
     signature::{Secret, SignatureType},
 };
@@ -152,6 +152,7 @@ impl EndpointSettings {
             rate_limit: None,
             retry_schedule: None,
             fifo: false,
+            batch: Batch::SINGLE,
             hold_when_failing: false,
             headers: CustomHeaders::new(),
             secrets: Secrets::new(secret),
@@ -172,6 +173,18 @@ impl EndpointSettings {
         }
         self.write_to(endpoint, now);
         check_has_url(endpoint.mode, self.url.as_deref().unwrap_or_default())
+    }
+
+    /// Replaces what a destination was told before. What only an endpoint can be told stays.
+    pub(crate) fn replace_destination(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
+        let kept = endpoint.clone();
+        self.replace(endpoint, now)?;
+        endpoint.description = kept.description;
+        endpoint.rate_limit = kept.rate_limit;
+        endpoint.retry_schedule = kept.retry_schedule;
+        endpoint.hold_when_failing = kept.hold_when_failing;
+        endpoint.mode = kept.mode;
+        Ok(())
     }
 
     fn write_to(&self, endpoint: &mut Endpoint, now: Timestamp) {

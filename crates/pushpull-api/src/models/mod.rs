@@ -2,6 +2,8 @@
 
 pub mod attempt_out;
 pub mod custom_headers;
+pub mod destination_in;
+pub mod destination_out;
 pub mod endpoint_in;
 pub mod endpoint_message_out;
 pub mod endpoint_out;

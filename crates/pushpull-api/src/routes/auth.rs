@@ -27,7 +27,7 @@ const EXPIRY_MAX: u64 = 604_800;
 /// The shortest: an hour, in seconds.
 const EXPIRY_MIN: u64 = 3_600;
 /// Characters of a key that are kept to know it by.
-const PREFIX_LEN: usize = 12;
+pub(super) const PREFIX_LEN: usize = 12;
 
 /// What a portal's key is to allow.
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -9,7 +9,7 @@ use axum::{
 };
 use http::StatusCode;
 use pushpull_domain::{AppNo, AppSnapshot, Endpoint, EndpointId, endpoint::PushFrom};
-use pushpull_store::{Order, Page, Ref, WriteError};
+use pushpull_store::{Order, Page, PageQuery, Ref, WriteError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -32,16 +32,22 @@ pub struct ListQuery {
     #[schemars(range(min = 1, max = 250))]
     limit: Option<usize>,
     /// Where the page begins: the `iterator` of the page before.
-    iterator: Option<String>,
+    pub(super) iterator: Option<String>,
     /// Which way the list goes.
     #[schemars(with = "Option<schema::Ordering>")]
     order: Option<Ordering>,
 }
 
+impl ListQuery {
+    /// Which part of the list is wanted.
+    pub(super) fn page(&self) -> Result<PageQuery<EndpointId>, Problem> {
+        let order = self.order.map_or(Order::Ascending, Order::from);
+        paging::query(self.limit, self.iterator.as_deref(), order)
+    }
+}
+
 pub(crate) async fn list(InApp(app): InApp, Query(query): Query<ListQuery>) -> Result<Response, Problem> {
-    let order = query.order.map_or(Order::Ascending, Order::from);
-    let page = paging::query::<EndpointId>(query.limit, query.iterator.as_deref(), order)?;
-    let found = cut(&app, &page);
+    let found = cut(&app, &query.page()?);
     Ok(paging::answer(
         &found,
         query.iterator.as_deref(),
@@ -54,7 +60,7 @@ pub(crate) async fn list(InApp(app): InApp, Query(query): Query<ListQuery>) -> R
 }
 
 /// A page of an application's endpoints, by id: they are all in memory.
-pub(crate) fn cut(app: &AppSnapshot, page: &pushpull_store::PageQuery<EndpointId>) -> Page<Arc<Endpoint>> {
+pub(crate) fn cut(app: &AppSnapshot, page: &PageQuery<EndpointId>) -> Page<Arc<Endpoint>> {
     let upwards = (page.order == Order::Ascending) != page.backwards;
     let mut items: Vec<_> = app.endpoints.iter().map(Arc::clone).collect();
     items.sort_unstable_by_key(|endpoint| endpoint.id);
@@ -83,7 +89,7 @@ pub(crate) async fn create(
     Ok(shown(StatusCode::CREATED, &made))
 }
 
-fn refused_new(error: WriteError) -> Problem {
+pub(super) fn refused_new(error: WriteError) -> Problem {
     match error {
         WriteError::Stale => Problem::Conflict(Conflict::TooManyEndpoints),
         other => Problem::refused("endpoint", other),

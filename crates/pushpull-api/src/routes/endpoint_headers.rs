@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{Json as Answer, extract::State};
 use http::StatusCode;
+use pushpull_domain::endpoint::CustomHeaders;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -46,16 +47,22 @@ pub struct EndpointHeadersOut {
     pub sensitive: BTreeSet<String>,
 }
 
-pub(crate) async fn get(AtEndpoint { endpoint, .. }: AtEndpoint) -> Answer<EndpointHeadersOut> {
-    let mut out = EndpointHeadersOut { headers: BTreeMap::new(), sensitive: BTreeSet::new() };
-    for (name, header) in &endpoint.headers {
-        if header.sensitive {
-            out.sensitive.insert(name.clone());
-        } else {
-            out.headers.insert(name.clone(), header.value.clone());
+impl From<&CustomHeaders> for EndpointHeadersOut {
+    fn from(all: &CustomHeaders) -> Self {
+        let mut out = Self { headers: BTreeMap::new(), sensitive: BTreeSet::new() };
+        for (name, header) in all {
+            if header.sensitive {
+                out.sensitive.insert(name.clone());
+            } else {
+                out.headers.insert(name.clone(), header.value.clone());
+            }
         }
+        out
     }
-    Answer(out)
+}
+
+pub(crate) async fn get(AtEndpoint { endpoint, .. }: AtEndpoint) -> Answer<EndpointHeadersOut> {
+    Answer((&endpoint.headers).into())
 }
 
 pub(crate) async fn set(

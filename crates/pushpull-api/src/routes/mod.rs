@@ -5,6 +5,7 @@ pub mod attempt;
 pub mod audit;
 pub mod auth;
 pub mod consumer;
+pub mod destination;
 pub mod endpoint;
 pub mod endpoint_headers;
 pub mod endpoint_secret;
@@ -13,11 +14,14 @@ pub mod event_type;
 pub mod health;
 pub mod message;
 pub mod poller;
+pub mod poller_token;
 
 use crate::{
     auth::Need,
     models::{
         attempt_out::AttemptOut,
+        destination_in::{DestinationIn, DestinationPatch},
+        destination_out::DestinationOut,
         endpoint_in::EndpointIn,
         endpoint_message_out::EndpointMessageOut,
         endpoint_out::{EndpointOut, MessageEndpointOut},
@@ -32,6 +36,7 @@ use crate::{
 
 const APP: &str = "/app/{app_id}";
 const ENDPOINT: &str = "/app/{app_id}/endpoint/{endpoint_id}";
+const DESTINATION: &str = "/app/{app_id}/destination/{destination_id}";
 const SINK: &str = "/app/{app_id}/poller/{sink_id}";
 const CONSUMER: &str = "/app/{app_id}/poller/{sink_id}/consumer/{consumer_id}";
 const LEASED: &str = "/app/{app_id}/polling-endpoint/{sink_id}/consumer/{consumer_id}";
@@ -42,6 +47,7 @@ pub(crate) fn all() -> impl Iterator<Item = Route> {
     [
         applications(),
         endpoints(),
+        destinations(),
         messages(),
         attempts(),
         feed(),
@@ -122,6 +128,30 @@ fn endpoints() -> Vec<Route> {
 }
 
 #[rustfmt::skip]
+fn destinations() -> Vec<Route> {
+    vec![
+        get(at(APP, "/destination"), "v1.destination.list", destination::list)
+            .says("Lists endpoints that are read, or pushed in order").takes(Need::Read)
+            .query::<endpoint::ListQuery>().gives::<ListOut<DestinationOut>>(200),
+        post(at(APP, "/destination"), "v1.destination.create", destination::create)
+            .says("Makes an endpoint that is read, or pushed in order").takes(Need::Configure)
+            .body::<DestinationIn>().gives::<DestinationOut>(201),
+        get(DESTINATION, "v1.destination.get", destination::get)
+            .says("Shows a destination").takes(Need::Read).gives::<DestinationOut>(200),
+        put(DESTINATION, "v1.destination.upsert", destination::upsert)
+            .says("Replaces a destination, or makes it").takes(Need::Configure).body::<DestinationIn>()
+            .gives::<DestinationOut>(200).gives::<DestinationOut>(201),
+        patch(DESTINATION, "v1.destination.patch", destination::patch)
+            .says("Changes a destination").takes(Need::Configure).body::<DestinationPatch>().gives::<DestinationOut>(200),
+        delete(DESTINATION, "v1.destination.delete", destination::delete)
+            .says("Deletes a destination").takes(Need::Configure).gives_nothing(204),
+        post(at(DESTINATION, "/secret/rotate"), "v1.destination.rotate-secret", destination::rotate_secret)
+            .says("Puts a new secret in place; the old one signs along for a while").takes(Need::Configure)
+            .body::<endpoint_secret::EndpointSecretRotateIn>().gives::<endpoint_secret::EndpointSecretOut>(200),
+    ]
+}
+
+#[rustfmt::skip]
 fn messages() -> Vec<Route> {
     vec![
         get(at(APP, "/msg"), "v1.message.list", message::list)
@@ -168,7 +198,7 @@ fn attempts() -> Vec<Route> {
 fn feed() -> Vec<Route> {
     vec![
         get(SINK, "v1.message.poller.poll", poller::poll)
-            .says("Reads an endpoint's queue: a page, or, by the `Accept` header, server-sent events or lines of JSON").takes(Need::Read)
+            .says("Reads an endpoint's queue: a page, or, by the `Accept` header, server-sent events or lines of JSON").takes(Need::Poll)
             .query::<poller::PollQuery>().gives::<poller::PollOut>(200),
     ]
 }
@@ -177,10 +207,10 @@ fn feed() -> Vec<Route> {
 fn consumers() -> Vec<Route> {
     vec![
         get(at(SINK, "/consumer"), "v1.message.poller.consumer-list", settings::list)
-            .says("Lists the named readers of an endpoint's queue").takes(Need::Read).query::<settings::ListQuery>()
+            .says("Lists the named readers of an endpoint's queue").takes(Need::Poll).query::<settings::ListQuery>()
             .gives::<ListOut<settings::ConsumerOut>>(200),
         get(CONSUMER, "v1.message.poller.consumer-poll", consumer::poll::poll)
-            .says("Reads an endpoint's queue as a named reader, whose place is kept").takes(Need::Read)
+            .says("Reads an endpoint's queue as a named reader, whose place is kept").takes(Need::Poll)
             .query::<consumer::poll::ConsumerPollQuery>().gives::<consumer::poll::ConsumerPollOut>(200),
         put(CONSUMER, "v1.message.poller.consumer-upsert", settings::put)
             .says("Makes a named reader, or sets it up").takes(Need::Configure).body::<settings::ConsumerIn>()
@@ -188,15 +218,15 @@ fn consumers() -> Vec<Route> {
         delete(CONSUMER, "v1.message.poller.consumer-delete", settings::delete)
             .says("Forgets a named reader and its place").takes(Need::Configure).gives_nothing(204),
         get(at(CONSUMER, "/status"), "v1.message.poller.consumer-status", settings::status)
-            .says("Shows how far a named reader is, and how far behind").takes(Need::Read).gives::<settings::StatusOut>(200),
+            .says("Shows how far a named reader is, and how far behind").takes(Need::Poll).gives::<settings::StatusOut>(200),
         post(at(CONSUMER, "/seek"), "v1.message.poller.consumer-seek", consumer::poll::seek)
-            .says("Puts a named reader to another place").takes(Need::Read)
+            .says("Puts a named reader to another place").takes(Need::Poll)
             .body::<consumer::poll::SeekIn>().gives::<consumer::poll::SeekOut>(200),
         get(LEASED, "v1.message.pollerv2.consumer-poll", lease::receive)
-            .says("Hands out an endpoint's queue under a lease; what is not committed comes back").takes(Need::Read)
+            .says("Hands out an endpoint's queue under a lease; what is not committed comes back").takes(Need::Poll)
             .query::<lease::ReceiveQuery>().gives::<lease::ReceiveOut>(200),
         post(at(LEASED, "/commit"), "v1.message.pollerv2.consumer-commit", lease::commit)
-            .says("Says up to where everything was handled").takes(Need::Read)
+            .says("Says up to where everything was handled").takes(Need::Poll)
             .query::<lease::CommitQuery>().body::<lease::CommitIn>().gives_nothing(204),
     ]
 }
@@ -205,16 +235,16 @@ fn consumers() -> Vec<Route> {
 fn work_queues() -> Vec<Route> {
     vec![
         post(at(CONSUMER, "/pull"), "v1.message.poller.consumer-pull", work::pull)
-            .says("Takes items of a queue that many workers share").takes(Need::Read)
+            .says("Takes items of a queue that many workers share").takes(Need::Poll)
             .body::<work::PullIn>().gives::<work::PullOut>(200),
         post(at(CONSUMER, "/ack"), "v1.message.poller.consumer-ack", work::ack)
-            .says("Answers for items that were taken: done, not done, still at work").takes(Need::Read)
+            .says("Answers for items that were taken: done, not done, still at work").takes(Need::Poll)
             .body::<work::AckIn>().gives::<work::AckOut>(200),
         get(at(CONSUMER, "/parked"), "v1.message.poller.consumer-parked", work::parked)
-            .says("Lists items that are handed out no more").takes(Need::Read)
+            .says("Lists items that are handed out no more").takes(Need::Poll)
             .query::<work::ParkedQuery>().gives::<ListOut<work::ItemOut>>(200),
         post(at(CONSUMER, "/replay"), "v1.message.poller.consumer-replay", work::replay)
-            .says("Puts parked items back").takes(Need::Read)
+            .says("Puts parked items back").takes(Need::Poll)
             .body::<work::ReplayIn>().gives::<work::ReplayOut>(200),
     ]
 }
@@ -250,6 +280,12 @@ fn authentication() -> Vec<Route> {
             .body::<auth::AppPortalAccessIn>().gives::<auth::AppPortalAccessOut>(200),
         post("/auth/dashboard-access/{app_id}", "v1.authentication.dashboard-access", auth::dashboard_access).deprecated()
             .says("The older path of app-portal-access").takes(Need::Admin).gives::<auth::AppPortalAccessOut>(200),
+        get("/auth/app/{app_id}/poller/{endpoint_id}/token", "v1.authentication.get-poller-token", poller_token::get)
+            .says("Shows the token that reads an endpoint's queue, made on first asking").takes(Need::Configure)
+            .gives::<poller_token::ApiTokenOut>(200),
+        post("/auth/app/{app_id}/poller/{endpoint_id}/token/rotate", "v1.authentication.rotate-poller-token", poller_token::rotate)
+            .says("Puts a new token in place; those before stay valid for a while").takes(Need::Configure)
+            .body::<poller_token::RotatePollerTokenIn>().gives::<poller_token::ApiTokenOut>(201),
         post("/auth/logout", "v1.authentication.logout", auth::logout).idempotent_by_itself()
             .says("Ends the portal's key that is shown").takes(Need::Catalog).gives_nothing(204),
     ]

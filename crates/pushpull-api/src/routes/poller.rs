@@ -11,7 +11,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use pushpull_domain::Seq;
-use pushpull_feed::{Page, ReadError, Reading};
+use pushpull_feed::{PAGE_BYTES, PIECE_BYTES, Page, ReadError, Reading};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -65,12 +65,16 @@ pub(crate) async fn poll(
         _ => query.iterator.clone(),
     };
     let (after, until) = query.place(&api, endpoint.no, asked.as_deref()).await?;
+    let undelivered = query.delivered == Some(false);
+    // Nothing is shown, for a moment, while it may still turn out to have been delivered.
+    let unknown = undelivered && endpoint.drains_until().is_some_and(|until| until > api.now());
     let reading = Reading {
         app: endpoint.app,
         endpoint: endpoint.no,
         filter: query.filter()?,
-        undelivered: query.delivered == Some(false),
-        until,
+        undelivered,
+        until: if unknown { Some(Seq(after.0 + 1)) } else { until },
+        bytes: if form == Form::Page { PAGE_BYTES } else { PIECE_BYTES },
     };
     match form {
         Form::Page => {

@@ -7,7 +7,7 @@ use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use http_body_util::BodyExt;
-use pushpull_api::{Parts, router};
+use pushpull_api::{Origins, Parts, router};
 use pushpull_domain::{
     Environment, EnvironmentId, FixedClock, Iterators, KeyId, SeededChance, Timestamp, chance,
     key::{ApiKey, KeyHash, Scope},
@@ -43,6 +43,11 @@ pub(crate) struct TestApi {
 
 impl TestApi {
     pub(crate) async fn start() -> Self {
+        Self::start_for(Origins::None).await
+    }
+
+    /// With pages of these origins, which may read queues.
+    pub(crate) async fn start_for(origins: Origins) -> Self {
         let clock = Arc::new(FixedClock::at(START));
         let store = TestStore::open(Arc::clone(&clock) as _).await;
         let chance = Arc::new(SeededChance::new(1));
@@ -57,6 +62,7 @@ impl TestApi {
             signature_type: SignatureType::Hmac256,
             payload_max: PAYLOAD_MAX,
             jwt_secret: Some(JWT_SECRET.into()),
+            origins,
             public_url: "https://pushpull.example".into(),
             version: "0.0.0",
         });

@@ -33,6 +33,7 @@ async fn every_route_answers() {
     called.extend(messages(&api).await);
     called.extend(attempts(&api).await);
     called.extend(feed(&api).await);
+    called.extend(destinations(&api).await);
     called.extend(consumers(&api).await);
     called.extend(work_queues(&api).await);
     called.extend(the_rest(&api).await);
@@ -162,6 +163,39 @@ async fn messages(api: &TestApi) -> Called {
 }
 
 /// An endpoint's queue, read.
+async fn destinations(api: &TestApi) -> Called {
+    let mut story = Story::about(api);
+    let queue = json!({
+        "type": "pollingEndpoint", "uid": "queue", "eventTypes": ["invoice.paid"], "channels": ["eu"],
+        "batchSize": 1, "maxWaitSecs": 0, "metadata": { "a": "b" },
+    });
+    story.post("/app/acme/destination", queue).await.is(201);
+    let line = json!({
+        "type": "fifoEndpoint",
+        "config": {
+            "url": "https://line.example/", "key": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "headers": { "X-Team": "billing", "Authorization": "Basic YTpi" },
+        },
+    });
+    story.put("/app/acme/destination/line", line).await.is(201);
+    let line = json!({ "type": "fifoEndpoint", "config": { "url": "https://line.example/2" } });
+    story.put("/app/acme/destination/line", line).await.is(200);
+    story
+        .patch("/app/acme/destination/queue", json!({ "channels": null, "status": "disabled" }))
+        .await
+        .is(200);
+    story.get("/app/acme/destination/line").await.is(200);
+    story.get("/app/acme/destination?limit=1&order=descending").await.is(200);
+    story.get("/app/acme/endpoint/queue").await.is(200);
+    let new = json!({ "key": "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD" });
+    story.post("/app/acme/destination/line/secret/rotate", new).await.is(200);
+    story.delete("/app/acme/destination/queue").await.is(204);
+    story.delete("/app/acme/destination/line").await.is(204);
+    story.get("/app/acme/destination").await.is(200);
+    story.get("/app/acme/destination/main").await.is(404);
+    told!("destinations", story)
+}
+
 async fn feed(api: &TestApi) -> Called {
     let mut story = Story::about(api);
     let page = story.get("/app/acme/poller/main?limit=2").await.is(200);
@@ -249,6 +283,12 @@ async fn the_rest(api: &TestApi) -> Called {
     let mut story = Story::about(api);
     story.get("/health").await.is(204);
     story.get("/health/ping").await.is(204);
+    let token = "/auth/app/acme/poller/main/token";
+    story.get(token).await.is(200);
+    story.get(token).await.is(200);
+    let change = json!({ "expiry": 3600, "oldTokenExpiry": 60 });
+    story.post(&format!("{token}/rotate"), change).await.is(201);
+    story.get(token).await.is(200);
     let access = story.post("/auth/app-portal-access/acme", json!({ "expiry": 3600 })).await.is(200);
     story.post("/auth/dashboard-access/acme", json!({})).await.is(200);
     let (text, mut called) = story.end();

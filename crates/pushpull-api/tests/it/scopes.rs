@@ -31,6 +31,13 @@ const EXPECTED: &[(&str, &str)] = &[
     ("v1.endpoint.audit", "admin read app"),
     ("v1.endpoint.send-example", "admin app"),
     ("v1.endpoint.recover", "admin app"),
+    ("v1.destination.list", "admin read app"),
+    ("v1.destination.create", "admin app"),
+    ("v1.destination.get", "admin read app"),
+    ("v1.destination.upsert", "admin app"),
+    ("v1.destination.patch", "admin app"),
+    ("v1.destination.delete", "admin app"),
+    ("v1.destination.rotate-secret", "admin app"),
     ("v1.message.list", "admin read app"),
     ("v1.message.create", "admin send"),
     ("v1.message.get", "admin read app"),
@@ -44,19 +51,19 @@ const EXPECTED: &[(&str, &str)] = &[
     ("v1.message-attempt.resend", "admin app"),
     ("v1.message-attempt.list-by-msg-deprecated", "admin read app"),
     ("v1.message-attempt.list-by-endpoint-deprecated", "admin read app"),
-    ("v1.message.poller.poll", "admin read app"),
-    ("v1.message.poller.consumer-list", "admin read app"),
-    ("v1.message.poller.consumer-poll", "admin read app"),
+    ("v1.message.poller.poll", "admin read app poller"),
+    ("v1.message.poller.consumer-list", "admin read app poller"),
+    ("v1.message.poller.consumer-poll", "admin read app poller"),
     ("v1.message.poller.consumer-upsert", "admin app"),
     ("v1.message.poller.consumer-delete", "admin app"),
-    ("v1.message.poller.consumer-status", "admin read app"),
-    ("v1.message.poller.consumer-seek", "admin read app"),
-    ("v1.message.pollerv2.consumer-poll", "admin read app"),
-    ("v1.message.pollerv2.consumer-commit", "admin read app"),
-    ("v1.message.poller.consumer-pull", "admin read app"),
-    ("v1.message.poller.consumer-ack", "admin read app"),
-    ("v1.message.poller.consumer-parked", "admin read app"),
-    ("v1.message.poller.consumer-replay", "admin read app"),
+    ("v1.message.poller.consumer-status", "admin read app poller"),
+    ("v1.message.poller.consumer-seek", "admin read app poller"),
+    ("v1.message.pollerv2.consumer-poll", "admin read app poller"),
+    ("v1.message.pollerv2.consumer-commit", "admin read app poller"),
+    ("v1.message.poller.consumer-pull", "admin read app poller"),
+    ("v1.message.poller.consumer-ack", "admin read app poller"),
+    ("v1.message.poller.consumer-parked", "admin read app poller"),
+    ("v1.message.poller.consumer-replay", "admin read app poller"),
     ("v1.event-type.list", "admin send read app"),
     ("v1.event-type.create", "admin"),
     ("v1.event-type.get", "admin send read app"),
@@ -65,6 +72,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("v1.event-type.delete", "admin"),
     ("v1.authentication.app-portal-access", "admin"),
     ("v1.authentication.dashboard-access", "admin"),
+    ("v1.authentication.get-poller-token", "admin app"),
+    ("v1.authentication.rotate-poller-token", "admin app"),
     ("v1.authentication.logout", "admin send read app"),
     // Anybody: health_checks_take_no_key.
     ("v1.health.get", ""),
@@ -93,11 +102,14 @@ fn table() -> Vec<(String, Method, String)> {
 async fn every_route_takes_the_scopes_it_is_meant_to_take_and_no_other() {
     let api = TestApi::start().await;
     let app = api.store.app("acme").await;
+    let endpoint = api.store.endpoint(&app, "https://receiver.example/", |_| {}).await;
+    let poller = Scope::Poller { app: app.no, app_id: app.id, no: endpoint.no, id: endpoint.id };
     let keys = [
         ("admin", api.admin.clone()),
         ("send", api.with_scope(Scope::Send).await),
         ("read", api.with_scope(Scope::Read).await),
         ("app", api.with_scope(Scope::App { no: app.no, id: app.id }).await),
+        ("poller", api.with_scope(poller).await),
     ];
     let expected: BTreeMap<&str, &str> = EXPECTED.iter().copied().collect();
     let table = table();

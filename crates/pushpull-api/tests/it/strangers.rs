@@ -16,6 +16,7 @@ use crate::{
 struct Whole {
     app: String,
     endpoint: String,
+    destination: String,
     message: String,
     attempt: String,
 }
@@ -26,6 +27,7 @@ impl Whole {
         path.replace("{app_id}", &self.app)
             .replace("{endpoint_id}", &self.endpoint)
             .replace("{sink_id}", &self.endpoint)
+            .replace("{destination_id}", &self.destination)
             .replace("{consumer_id}", "reader")
             .replace("{msg_id}", &self.message)
             .replace("{attempt_id}", &self.attempt)
@@ -35,6 +37,7 @@ impl Whole {
         match kind {
             "app_id" => &mut self.app,
             "endpoint_id" | "sink_id" => &mut self.endpoint,
+            "destination_id" => &mut self.destination,
             "msg_id" => &mut self.message,
             "attempt_id" => &mut self.attempt,
             other => panic!("no such kind of id: {other}"),
@@ -46,10 +49,12 @@ async fn whole(client: &Client, uid: &str) -> Whole {
     let app = client.post("/app", json!({ "name": uid, "uid": uid })).await.is(201).str("id");
     let endpoint = json!({ "url": "https://receiver.example/", "uid": "main" });
     let endpoint = client.post(&format!("/app/{app}/endpoint"), endpoint).await.is(201).str("id");
+    let destination = json!({ "type": "pollingEndpoint", "uid": "queue", "channels": ["none"] });
+    let destination = client.post(&format!("/app/{app}/destination"), destination).await.is(201).str("id");
     let message = json!({ "eventType": "a", "payload": {}, "eventId": "evt" });
     let message = client.post(&format!("/app/{app}/msg"), message).await.is(202).str("id");
     client.put(&format!("/app/{app}/poller/{endpoint}/consumer/reader"), json!({})).await.is(201);
-    Whole { app, endpoint, message, attempt: String::new() }
+    Whole { app, endpoint, destination, message, attempt: String::new() }
 }
 
 async fn attempt(api: &TestApi, client: &Client, of: &Whole) -> String {
@@ -71,6 +76,9 @@ fn body(method: &Method, path: &str) -> &'static str {
         (_, "commit") => r#"{"offset":0}"#,
         (_, "msg") => r#"{"eventType":"a","payload":{}}"#,
         (&Method::POST, "endpoint") | (&Method::PUT, "{endpoint_id}") => r#"{"url":"https://new.example/"}"#,
+        (&Method::POST, "destination") | (&Method::PUT, "{destination_id}") => {
+            r#"{"type":"pollingEndpoint"}"#
+        }
         (&Method::PUT, "{app_id}") => r#"{"name":"new"}"#,
         _ => "{}",
     }
@@ -144,6 +152,9 @@ async fn what_is_foreign_unknown_malformed_or_deleted_is_answered_alike() {
             if matches!(&**kind, "endpoint_id" | "sink_id") {
                 strange.push(gone.clone());
             }
+            if kind == "destination_id" {
+                strange.extend([own.endpoint.clone(), gone.clone()]);
+            }
             if !(upsert && path.ends_with(&format!("{{{kind}}}"))) {
                 strange.extend(["ep_short".to_owned(), "nothing".to_owned()]);
             }
@@ -176,7 +187,7 @@ async fn what_is_foreign_unknown_malformed_or_deleted_is_answered_alike() {
 fn unknown(kind: &str) -> &'static str {
     match kind {
         "app_id" => "app_3MY3EG5wZ4byj8jyEmXX1HZDMl9",
-        "endpoint_id" | "sink_id" => "ep_3MY3EG6NmYZmX36eQz78iVnTOLJ",
+        "endpoint_id" | "sink_id" | "destination_id" => "ep_3MY3EG6NmYZmX36eQz78iVnTOLJ",
         "msg_id" => "msg_3MY3EG5ubIbYucE8s64HJMjXzBR",
         _ => "atmpt_3MY3qaSlUY4Drak2ZUt8YktukFt",
     }

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use pushpull_domain::{
     App, AppNo, Endpoint, FixedClock, Iterators, Mode, NewMessage, Seq, Timestamp, seal::MasterKey,
 };
-use pushpull_feed::{Feed, Page, Patience, Place, ReadError, Reading};
+use pushpull_feed::{Feed, PAGE_BYTES, Page, Patience, Place, ReadError, Reading};
 use pushpull_store::{Catalog as _, MessageFilter, Published, Retention, Upkeep as _};
 use pushpull_testkit::{TestStore, new_message};
 
@@ -45,6 +45,7 @@ impl World {
             filter: MessageFilter::default(),
             undelivered: false,
             until: None,
+            bytes: PAGE_BYTES,
         }
     }
 

@@ -4,6 +4,7 @@
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
 )]
 
+mod batches;
 mod delivery;
 mod hostile;
 mod modes;

@@ -71,7 +71,7 @@ fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(
         "UPDATE endpoint SET uid = ?3, url = ?4, description = ?5, event_types = ?6, channels = ?7, mode = ?8,
              disabled_at = ?9, disabled_reason = ?10, rate_limit = ?11, retry_schedule = ?12, fifo = ?13,
              headers = ?14, secrets = ?15, metadata = ?16, updated_at = ?17, read_seq = ?18, draining_since = ?19,
-             hold_when_failing = ?20
+             hold_when_failing = ?20, batch_size = ?21, batch_wait_secs = ?22
          WHERE no = ?1 AND updated_at = ?2 AND deleted_at IS NULL",
     )?
     .execute(params![
@@ -95,6 +95,8 @@ fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(
         endpoint.read_seq.0,
         endpoint.draining_since.map(Timestamp::as_millis),
         endpoint.hold_when_failing,
+        endpoint.batch.size,
+        endpoint.batch.wait_secs,
     ])?;
     if written == 0 { Err(WriteError::Stale.into()) } else { Ok(()) }
 }

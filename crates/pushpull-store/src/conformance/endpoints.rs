@@ -29,6 +29,7 @@ pub async fn an_endpoint_reads_back_what_was_written(maker: &impl Maker) {
             endpoint.rate_limit = Some(7);
             endpoint.retry_schedule = Some("5s,5m".parse().unwrap());
             endpoint.fifo = true;
+            endpoint.batch = pushpull_domain::Batch { size: 100, wait_secs: 10 };
             endpoint.headers = BTreeMap::from([
                 ("x-plain".to_owned(), header("1", false)),
                 ("authorization".to_owned(), header("Bearer x", true)),

@@ -15,6 +15,7 @@ fn query(endpoint: &Endpoint, after: u64) -> QueueQuery {
         filter: MessageFilter::default(),
         undelivered: false,
         limit: 250,
+        bytes: usize::MAX,
     }
 }
 
@@ -83,6 +84,13 @@ pub async fn a_page_of_a_queue_says_how_far_it_got(maker: &impl Maker) {
     assert_eq!(read(&world, filtered("b", 0)).await, (vec![2, 4], 4));
     assert_eq!(read(&world, QueueQuery { limit: 1, ..filtered("b", 0) }).await, (vec![2], 2));
     assert_eq!(read(&world, filtered("c", 1)).await, (vec![], 4));
+
+    // `{"n": ...}` and the like are some bytes each: full with the first, or with the second.
+    let bytes = |bytes| QueueQuery { bytes, ..query(&endpoint, 0) };
+    assert_eq!(read(&world, bytes(0)).await, (vec![1], 1), "one comes whatever it holds");
+    let first = world.store.read_queue(bytes(0)).await.unwrap().items[0].message.payload.clone();
+    let pushpull_domain::Payload::Kept(first) = first else { panic!("kept") };
+    assert_eq!(read(&world, bytes(first.len() + 1)).await, (vec![1, 2], 2));
 
     // However many are passed over, each read is bounded, and the next goes on.
     world.publish_many(&app, 12_000).await;

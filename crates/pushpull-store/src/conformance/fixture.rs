@@ -211,6 +211,7 @@ pub fn new_endpoint(app: AppNo) -> Endpoint {
         rate_limit: None,
         retry_schedule: None,
         fifo: false,
+        batch: pushpull_domain::Batch::SINGLE,
         hold_when_failing: false,
         headers: BTreeMap::new(),
         secrets: Secrets::new(Secret::generate(SignatureType::Hmac256, &SeededChance::new(3))),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use pushpull_domain::{
-    EnvironmentId, KeyId, Timestamp,
-    key::{ApiKey, KeyHash, Scope},
+    App, Endpoint, EnvironmentId, KeyId, Timestamp,
+    key::{ApiKey, KeyHash, PollerToken, Scope},
 };
 
 use super::fixture::{Maker, NINETY_DAYS, START, World};
@@ -128,4 +128,88 @@ pub async fn a_key_that_ended_long_ago_is_gone(maker: &impl Maker) {
     world.clock.advance(Duration::from_millis(1));
     world.trim(NINETY_DAYS).await;
     assert_eq!(world.store.keys(world.environment.no).await.unwrap(), [ending]);
+}
+
+fn poller_token(world: &World, endpoint: &Endpoint, app: &App, text: &str) -> PollerToken {
+    let scope = Scope::Poller { app: app.no, app_id: app.id, no: endpoint.no, id: endpoint.id };
+    PollerToken { key: key(world, text, scope), text: text.to_owned() }
+}
+
+/// An endpoint has one poller token, whoever asks first, and it is shown again over a reopening.
+pub async fn a_poller_token_is_made_once(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    assert_eq!(world.store.poller_token(endpoint.no).await.unwrap(), None);
+    let one = poller_token(&world, &endpoint, &app, "one");
+    assert_eq!(world.store.put_poller_token(one.clone(), None).await.unwrap(), one);
+    let two = poller_token(&world, &endpoint, &app, "two");
+    assert_eq!(world.store.put_poller_token(two.clone(), None).await.unwrap(), one);
+    let world = world.reopen(maker).await;
+    assert_eq!(world.store.poller_token(endpoint.no).await.unwrap().as_ref(), Some(&one));
+    assert_eq!(world.store.key(one.key.hash).await.unwrap().as_ref(), Some(&one.key));
+    assert_eq!(world.store.key(two.key.hash).await.unwrap(), None);
+    let admin = PollerToken { key: key(&world, "admin", Scope::Admin), text: "admin".into() };
+    assert!(matches!(world.store.put_poller_token(admin, None).await, Err(WriteError::NotFound)));
+}
+
+/// A new poller token ends those before it, none of them later than it would have ended by itself.
+pub async fn a_new_poller_token_ends_those_before(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    let other = world.endpoint(&app).await;
+    let token = |text| poller_token(&world, &endpoint, &app, text);
+    let at = |secs| START.after(Duration::from_secs(secs));
+    let others = poller_token(&world, &other, &app, "others");
+    world.store.put_poller_token(others.clone(), None).await.unwrap();
+    world.store.put_poller_token(token("one"), None).await.unwrap();
+    let ending = |text, secs| {
+        let mut token = token(text);
+        token.key.revoked_at = Some(at(secs));
+        token
+    };
+    world.store.put_poller_token(ending("two", 40), Some(at(60))).await.unwrap();
+    world.store.put_poller_token(ending("three", 10), Some(at(50))).await.unwrap();
+    let mut ends = Vec::new();
+    for text in ["one", "two", "three", "others"] {
+        ends.push(world.store.key(KeyHash::of(text)).await.unwrap().unwrap().revoked_at);
+    }
+    assert_eq!(ends, [Some(at(50)), Some(at(40)), Some(at(10)), None]);
+    // It has ended: the next one is made on asking.
+    world.clock.set(at(10));
+    assert_eq!(world.store.poller_token(endpoint.no).await.unwrap(), None);
+    let four = token("four");
+    assert_eq!(world.store.put_poller_token(four.clone(), None).await.unwrap(), four);
+    assert_eq!(world.store.poller_token(endpoint.no).await.unwrap(), Some(four));
+    assert_eq!(world.store.poller_token(other.no).await.unwrap(), Some(others));
+}
+
+/// What reads a deleted endpoint, or one of a deleted application, is unknown.
+pub async fn a_poller_token_of_what_is_deleted_opens_nothing(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let (app, other) = (world.app("one").await, world.app("two").await);
+    let (endpoint, kept) = (world.endpoint(&app).await, world.endpoint(&app).await);
+    let of_other = world.endpoint(&other).await;
+    let tokens = [
+        poller_token(&world, &endpoint, &app, "endpoint"),
+        poller_token(&world, &of_other, &other, "app"),
+        poller_token(&world, &kept, &app, "kept"),
+    ];
+    for token in &tokens {
+        world.store.put_poller_token(token.clone(), None).await.unwrap();
+    }
+    world.store.delete_endpoint(endpoint.no).await.unwrap();
+    world.store.delete_app(other.no).await.unwrap();
+    for _ in 0..2 {
+        for gone in &tokens[..2] {
+            let Scope::Poller { no, .. } = gone.key.scope else { unreachable!() };
+            assert_eq!(world.store.key(gone.key.hash).await.unwrap(), None);
+            assert_eq!(world.store.poller_token(no).await.unwrap(), None);
+            let again = world.store.put_poller_token(gone.clone(), Some(START)).await;
+            assert!(matches!(again, Err(WriteError::NotFound)));
+        }
+        assert_eq!(world.store.keys(world.environment.no).await.unwrap(), [tokens[2].key.clone()]);
+        world.trim(NINETY_DAYS).await;
+    }
 }

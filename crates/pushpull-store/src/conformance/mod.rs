@@ -47,6 +47,9 @@ macro_rules! conformance {
             the_last_use_of_keys_is_noted,
             a_key_of_a_deleted_app_opens_nothing,
             a_key_that_ended_long_ago_is_gone,
+            a_poller_token_is_made_once,
+            a_new_poller_token_ends_those_before,
+            a_poller_token_of_what_is_deleted_opens_nothing,
         );
         $crate::conformance!(@ $maker, endpoints:
             an_endpoint_reads_back_what_was_written,

@@ -11,6 +11,7 @@ mod tests;
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use pushpull_api::Origins;
 use pushpull_domain::{RetrySchedule, signature::SignatureType};
 use pushpull_net::{Plain, Policy};
 use pushpull_store::Retention;
@@ -89,6 +90,7 @@ pub(crate) struct Config {
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) signature_type: SignatureType,
     pub(crate) retry_schedule: RetrySchedule,
+    pub(crate) origins: Origins,
     /// In bytes.
     pub(crate) payload_max: usize,
     pub(crate) retention: Retention,
@@ -173,6 +175,7 @@ impl Config {
             ca_file: reader.path_if_given(&settings::CA_FILE),
             signature_type: reader.signature_type(),
             retry_schedule: reader.retry_schedule(),
+            origins: reader.origins(),
             payload_max: reader.payload_max(),
             retention: Retention {
                 messages: reader.wait(&settings::RETENTION_MESSAGES),

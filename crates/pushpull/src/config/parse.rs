@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use pushpull_api::Origins;
 use pushpull_domain::{RetrySchedule, retry::parse_wait, signature::SignatureType};
 use tracing_subscriber::EnvFilter;
 use url::Url;
@@ -136,6 +137,16 @@ impl<'a> Reader<'a> {
     pub(super) fn retry_schedule(&mut self) -> RetrySchedule {
         self.required(&settings::RETRY_SCHEDULE, RetrySchedule::default(), |text| {
             text.parse().map_err(|error| format!("must be waits such as 5s,5m,30m, or empty: {error}"))
+        })
+    }
+
+    pub(super) fn origins(&mut self) -> Origins {
+        self.required(&settings::CORS_ORIGINS, Origins::None, |text| {
+            Origins::parse(text).map_err(|error| {
+                format!(
+                    "must be origins such as https://app.example.com,http://localhost:3000, or *: {error}"
+                )
+            })
         })
     }
 

@@ -102,6 +102,8 @@ settings! {
         "The kind of secret that a new endpoint gets";
     RETRY_SCHEDULE = "retry_schedule", "WAIT,WAIT", Default::Text("5s,5m,30m,2h,5h,10h,10h"), Anywhere,
         "Waits between the attempts of a delivery; empty: no retries";
+    CORS_ORIGINS = "cors_origins", "ORIGIN,ORIGIN", Default::Text(""), Anywhere,
+        "Origins whose pages may read an endpoint's queue with a poller token; *: all";
     PAYLOAD_MAX = "payload_max", "BYTES", Default::Text("1MiB"), Anywhere,
         "Longest payload of a message";
     RETENTION_MESSAGES = "retention_messages", "AGE", Default::Text("90d"), Anywhere,

@@ -46,6 +46,7 @@ fn without_any_settings_the_defaults_hold() {
     assert_eq!(config.payload_max, 1 << 20);
     assert_eq!(config.policy, Policy { allow: Vec::new(), plain_http: Plain::AllowListOnly });
     assert_eq!(config.retention.messages, Duration::from_hours(90 * 24));
+    assert_eq!(config.origins, Origins::None);
     assert!(config.tls.is_none() && config.jwt_secret.is_none() && !config.metrics_open);
 }
 
@@ -68,10 +69,12 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
 
 #[test]
 fn lists_and_switches_have_their_own_form_in_the_file() {
-    let file = "egress_allow = [\"10.0.0.0/8\", \"::1\"]\nretry_schedule = []\nhttps_only = false";
+    let file = "egress_allow = [\"10.0.0.0/8\", \"::1\"]\nretry_schedule = []\nhttps_only = false\n\
+                cors_origins = [\"https://a.example\", \"http://localhost:3000\"]";
     let config = config(&[], &[], Some(file));
     assert_eq!(config.policy.allow, ["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()]);
     assert_eq!(config.policy.plain_http, Plain::Allowed);
+    assert_eq!(config.origins, Origins::parse("https://a.example,http://localhost:3000").unwrap());
     assert!(config.retry_schedule.waits().is_empty());
 }
 
@@ -132,6 +135,7 @@ fn wrong_values_are_all_named_with_their_origin_and_what_they_must_look_like() {
             ("PUSHPULL_RETRY_SCHEDULE", "5s,soon"),
             ("PUSHPULL_EGRESS_ALLOW", "10.0.0.0/8,home"),
             ("PUSHPULL_HTTPS_ONLY", "yes"),
+            ("PUSHPULL_CORS_ORIGINS", "https://a.example/app"),
             ("PUSHPULL_SIGNATURE_TYPE", "rsa"),
             ("PUSHPULL_PUBLIC_URL", "hooks.example.com"),
             ("PUSHPULL_JWT_SECRET_FILE", "/nowhere/secret"),
@@ -147,6 +151,7 @@ fn wrong_values_are_all_named_with_their_origin_and_what_they_must_look_like() {
     https_only: `yes` (from PUSHPULL_HTTPS_ONLY) must be true or false
     signature_type: `rsa` (from PUSHPULL_SIGNATURE_TYPE) must be hmac256 or ed25519
     retry_schedule: `5s,soon` (from PUSHPULL_RETRY_SCHEDULE) must be waits such as 5s,5m,30m, or empty: `soon` is no wait: write `5s`, `30m`, `2h` or `1d`
+    cors_origins: `https://a.example/app` (from PUSHPULL_CORS_ORIGINS) must be origins such as https://app.example.com,http://localhost:3000, or *: `https://a.example/app` is no origin: write `https://a.example`
     payload_max: `1GB` (from pushpull.toml line 1) must be a number of bytes up to 128MiB, such as 1048576, 256KiB or 1MiB
     retention_messages: `90` (from pushpull.toml line 2) must be a whole number with ms, s, m, h or d, such as 25s or 90d
     log: `a=b=c` (from --log) must be a level such as info, or levels by crate: error parsing level filter: expected one of "off", "error", "warn", "info", "debug", "trace", or a number 0-5

@@ -11,6 +11,7 @@ mod doctor;
 mod help;
 mod key;
 mod listen;
+mod poller_token;
 mod readers;
 mod serve;
 mod site;

@@ -17,4 +17,5 @@ mod input;
 mod kill;
 mod modes;
 mod readers;
+mod slow_readers;
 mod support;

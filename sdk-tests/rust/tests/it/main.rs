@@ -5,6 +5,8 @@ mod applications;
 mod attempts;
 mod consumers;
 mod deliveries;
+mod destinations;
 mod endpoints;
 mod event_types;
 mod messages;
+mod poller;
