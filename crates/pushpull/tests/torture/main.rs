@@ -7,6 +7,7 @@
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
 )]
 
+mod browser;
 mod canaries;
 mod changes;
 mod disk;
