@@ -33,8 +33,8 @@ pub(super) fn take(tx: &mut Tx<'_>, key: &ConsumerKey, ask: &Take) -> Outcome<(V
         .prepare_cached("DELETE FROM consumer_item WHERE endpoint = ?1 AND consumer = ?2 AND seq <= ?3")?
         .execute(params![key.endpoint.0, &*key.name, queue.trimmed.0])?;
     let undone = Undone::of(tx.conn, key, tx.wall)?;
-    if undone.is_nothing() {
-        // What a stream was handed and did not commit is not done.
+    if consumer.lease.is_some() && undone.is_nothing() {
+        // What a stream was handed and did not commit is not done. Without a lease all that was handed is.
         consumer.handed = consumer.committed;
     }
     // What was removed counts as handed out: an answer for its last seq says that it was heard of.

@@ -156,6 +156,7 @@ macro_rules! conformance {
             a_stream_and_a_work_queue_keep_off_each_other,
             a_work_queue_passes_over_what_a_push_brought,
             what_retention_removed_is_told_to_a_work_queue,
+            what_is_done_stays_so_when_retention_removes_what_is_not,
         );
         $crate::conformance!(@ $maker, consumer_properties:
             a_stream_is_handed_out_until_it_is_committed,

@@ -302,3 +302,21 @@ pub async fn what_retention_removed_is_told_to_a_work_queue(maker: &impl Maker) 
     assert_eq!(take(&world, &key, 1).await.gap, None);
     assert_eq!(ack(&world, &key, &[7]).await, 7);
 }
+
+/// Retention removes the one item that is not done: those after it are done all the same.
+pub async fn what_is_done_stays_so_when_retention_removes_what_is_not(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let (app, _, consumer) = reader(&world, 5).await;
+    let key = consumer.key;
+    world.clock.advance(TOO_OLD);
+    world.publish_many(&app, 2).await;
+    assert_eq!(taken(&world, &key, 9).await.len(), 7);
+    assert_eq!(ack(&world, &key, &[2, 3, 4, 5, 6, 7]).await, 0);
+    world.trim(NINETY_DAYS).await;
+    for _ in 0..2 {
+        let taken = take(&world, &key, 9).await;
+        assert_eq!((taken.items.len(), taken.gap), (0, Some(Gap { from: Seq(1), until: Seq(5) })));
+    }
+    assert_eq!(ack(&world, &key, &[5]).await, 7);
+    assert_eq!(take(&world, &key, 9).await.gap, None);
+}

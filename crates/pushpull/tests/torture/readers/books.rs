@@ -26,7 +26,7 @@ pub(crate) struct Reader {
     seen: usize,
     /// Items that came again.
     again: usize,
-    /// Messages that it was told it misses.
+    /// Messages that it was told are gone. To a work queue also those between that it had done.
     pub(crate) missed: usize,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{} acknowledged", self.written)?;
         for Reader { who, seen, again, missed } in &self.readers {
-            writeln!(f, "  {who}: {seen} seen, {again} times again, {missed} missed and told of")?;
+            writeln!(f, "  {who}: {seen} seen, {again} times again, {missed} told of as gone")?;
         }
         write!(f, "wrong: {:?}", self.wrong)
     }
