@@ -241,7 +241,11 @@ impl Loop {
             Vec::into_iter(appends).for_each(|append| append.say(Ok(())));
             crate::faults::be_late();
         }
+        #[cfg(feature = "faults")]
+        crate::faults::delay();
         self.conn.prepare_cached("COMMIT")?.execute([])?;
+        #[cfg(feature = "faults")]
+        crate::faults::delay();
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use crate::metrics::Metrics;
 
 /// How often what is too old is looked for.
 const TRIM_INTERVAL: Duration = Duration::from_mins(1);
+/// More often where little is kept: ten times in the age that is kept, but no more often than this.
+const TRIM_INTERVAL_MIN: Duration = Duration::from_millis(200);
 /// How often consumers are looked for that are not seen any more.
 const EXPIRE_INTERVAL: Duration = Duration::from_mins(1);
 /// The pause between two steps of either, so that those who write come in between.
@@ -64,14 +66,16 @@ async fn pause(time: Duration, stop: &CancellationToken) -> bool {
 }
 
 async fn trim(store: Arc<dyn Store>, retention: Retention, stop: CancellationToken) {
-    let mut wait = TRIM_INTERVAL;
+    let kept = retention.messages.min(retention.payloads);
+    let interval = (kept / 10).clamp(TRIM_INTERVAL_MIN, TRIM_INTERVAL);
+    let mut wait = interval;
     while pause(wait, &stop).await {
         wait = match store.trim(retention).await {
             Ok(trimmed) if trimmed.more => TRIM_PAUSE,
-            Ok(_) => TRIM_INTERVAL,
+            Ok(_) => interval,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "what is too old was not removed");
-                TRIM_INTERVAL
+                interval
             }
         };
     }

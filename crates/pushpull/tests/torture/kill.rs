@@ -4,14 +4,13 @@
 //! is one message, and a kill repeats at most the deliveries whose outcome was not yet written.
 
 mod books;
-mod faulty;
 mod load;
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{Dice, Home, Server, Sink, let_pass, percentile, say};
+use crate::support::{Dice, Home, Server, Sink, faulty, let_pass, percentile, say};
 
 use books::{Books, Findings};
 use load::Load;

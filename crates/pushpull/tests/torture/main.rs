@@ -1,12 +1,13 @@
 //! The promises of the real binary, broken from outside: killed, starved, lied to, attacked.
 //!
 //! Each test prints its seed; `PUSHPULL_TORTURE_SEED` runs it again. `PUSHPULL_TORTURE_KILLS=1000` makes the
-//! kill loop a long one.
+//! kill loops long ones.
 #![expect(
     clippy::unwrap_used,
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
 )]
 
+mod browser;
 mod canaries;
 mod changes;
 mod disk;
@@ -16,5 +17,6 @@ mod hostile;
 mod input;
 mod kill;
 mod modes;
+mod readers;
 mod slow_readers;
 mod support;

@@ -11,9 +11,9 @@ use std::{
 use bytes::Bytes;
 use http::Method;
 use serde_json::json;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::task::JoinSet;
 
-use crate::support::{Answer, Client, Dice, Server, Sink, client_of, hash};
+use crate::support::{Answer, Dice, Lives, Server, Sink, Visitor, hash};
 
 use super::books::position;
 
@@ -44,7 +44,7 @@ pub(crate) struct Entry {
 struct Shared {
     next: AtomicU64,
     over: AtomicBool,
-    address: watch::Sender<Option<SocketAddr>>,
+    lives: Lives,
     entries: Mutex<Vec<Entry>>,
     acknowledged: [AtomicU64; APPS],
 }
@@ -86,14 +86,14 @@ impl Load {
         let shared = Arc::new(Shared {
             next: AtomicU64::new(0),
             over: AtomicBool::new(false),
-            address: watch::Sender::new(None),
+            lives: Lives::new(),
             entries: Mutex::default(),
             acknowledged: [const { AtomicU64::new(0) }; APPS],
         });
         let mut clients = JoinSet::new();
         for _ in 0..CLIENTS {
-            let (shared, address) = (Arc::clone(&shared), shared.address.subscribe());
-            let clerk = Clerk { shared, dice: dice.fork(), address, open: None };
+            let (shared, visitor) = (Arc::clone(&shared), shared.lives.visitor());
+            let clerk = Clerk { shared, dice: dice.fork(), visitor };
             clients.spawn(clerk.work());
         }
         Self { shared, clients }
@@ -101,12 +101,12 @@ impl Load {
 
     /// The server is there.
     pub(crate) fn serve_at(&self, address: SocketAddr) {
-        self.shared.address.send_replace(Some(address));
+        self.shared.lives.serve_at(address);
     }
 
     /// It is gone.
     pub(crate) fn nobody_serves(&self) {
-        self.shared.address.send_replace(None);
+        self.shared.lives.nobody_serves();
     }
 
     /// Lets each client finish what it is at; what they know.
@@ -132,8 +132,7 @@ struct Post {
 struct Clerk {
     shared: Arc<Shared>,
     dice: Dice,
-    address: watch::Receiver<Option<SocketAddr>>,
-    open: Option<(SocketAddr, Client)>,
+    visitor: Visitor,
 }
 
 impl Clerk {
@@ -174,23 +173,8 @@ impl Clerk {
     async fn send(&mut self, post: &Post, entry: &mut Entry) {
         let path = format!("/api/v1/app/app-{}/msg", post.app);
         let headers = [("idempotency-key", &*post.key)];
-        loop {
-            let address = self.address().await;
-            if self.open.as_ref().is_none_or(|(connected, _)| *connected != address) {
-                self.open = Some((address, client_of(address)));
-            }
-            let (_, client) = self.open.as_mut().expect("made above");
-            match client.try_call(Method::POST, &path, post.body.clone(), &headers).await {
-                Ok(answer) if answer.status != 503 => return self.note(post, entry, &answer),
-                // Another life begins, or this one has no time.
-                Ok(_) | Err(_) => tokio::task::yield_now().await,
-            }
-        }
-    }
-
-    /// Where a server is, as soon as there is one.
-    async fn address(&mut self) -> SocketAddr {
-        self.address.wait_for(Option::is_some).await.unwrap().expect("waited for")
+        let answer = self.visitor.ask(Method::POST, &path, post.body.clone(), &headers).await;
+        self.note(post, entry, &answer);
     }
 
     fn note(&self, post: &Post, entry: &mut Entry, answer: &Answer) {

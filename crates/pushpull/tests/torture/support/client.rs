@@ -3,9 +3,12 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request};
+use http::{HeaderMap, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
-use hyper::client::conn::http1::{self, SendRequest};
+use hyper::{
+    body::Incoming,
+    client::conn::http1::{self, SendRequest},
+};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinSet};
@@ -53,13 +56,13 @@ pub(crate) fn json(value: &Value) -> Bytes {
 pub(crate) struct Client {
     address: SocketAddr,
     key: Arc<str>,
-    send: Option<SendRequest<Full<Bytes>>>,
+    open: Option<SendRequest<Full<Bytes>>>,
     connections: JoinSet<()>,
 }
 
 impl Client {
     pub(crate) fn new(address: SocketAddr, key: Arc<str>) -> Self {
-        Self { address, key, send: None, connections: JoinSet::new() }
+        Self { address, key, open: None, connections: JoinSet::new() }
     }
 
     /// Sends a request and reads the answer; an error: nobody knows whether it was done.
@@ -70,6 +73,41 @@ impl Client {
         body: Bytes,
         headers: &[(&str, &str)],
     ) -> io::Result<Answer> {
+        let exchange = async {
+            let response = self.send(self.request(method, path, body, headers)).await?;
+            let (head, body) = response.into_parts();
+            let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+            Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        };
+        let answer = tokio::time::timeout(ANSWER_MAX, exchange).await;
+        let answer = answer.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        if answer.is_err() {
+            self.open = None;
+        }
+        answer
+    }
+
+    /// Sends a request whose answer is read piece by piece, on a connection of its own.
+    pub(crate) async fn try_open(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> io::Result<Response<Incoming>> {
+        self.open = None;
+        let request = self.request(Method::GET, path, Bytes::new(), headers);
+        let response = tokio::time::timeout(ANSWER_MAX, self.send(request)).await;
+        // Whoever reads no further drops the answer, and with it ends the connection.
+        self.open = None;
+        response.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        headers: &[(&str, &str)],
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -79,25 +117,16 @@ impl Client {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body)).unwrap();
-        let exchange = tokio::time::timeout(ANSWER_MAX, self.exchange(request)).await;
-        let answer = exchange.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        if answer.is_err() {
-            self.send = None;
-        }
-        answer
+        request.body(Full::new(body)).unwrap()
     }
 
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> io::Result<Answer> {
-        if self.send.as_ref().is_none_or(SendRequest::is_closed) {
-            self.send = Some(self.connect().await?);
+    async fn send(&mut self, request: Request<Full<Bytes>>) -> io::Result<Response<Incoming>> {
+        if self.open.as_ref().is_none_or(SendRequest::is_closed) {
+            self.open = Some(self.connect().await?);
         }
-        let send = self.send.as_mut().expect("connected above");
-        send.ready().await.map_err(io::Error::other)?;
-        let response = send.send_request(request).await.map_err(io::Error::other)?;
-        let (head, body) = response.into_parts();
-        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-        Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
+        let open = self.open.as_mut().expect("connected above");
+        open.ready().await.map_err(io::Error::other)?;
+        open.send_request(request).await.map_err(io::Error::other)
     }
 
     #[expect(clippy::disallowed_methods, reason = "a test calls the server it started")]

@@ -2,6 +2,8 @@
 
 mod client;
 mod dice;
+pub(crate) mod faulty;
+mod lives;
 mod posts;
 mod server;
 mod sink;
@@ -10,6 +12,7 @@ use std::time::Duration;
 
 pub(crate) use client::{Answer, Client, json};
 pub(crate) use dice::Dice;
+pub(crate) use lives::{Lives, Visitor};
 pub(crate) use posts::{Burst, Posted, post};
 pub(crate) use server::{Home, Server, client_of};
 pub(crate) use sink::{Arrival, Ledger, Sink, hash};

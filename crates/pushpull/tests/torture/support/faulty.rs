@@ -1,15 +1,17 @@
-//! The control: the same program, built to acknowledge before it commits.
+//! The same program, built to be faulty: the control of a check, or late commits.
 
 use std::{path::PathBuf, process::Stdio};
 
 use tokio::{process::Command, time::Instant};
 
-use crate::support::say;
+use super::say;
 
 /// Without it, and a fault to commit, such a build refuses to start.
 pub(crate) const VARIABLE: &str = "FAULTY_PUSHPULL";
-/// The fault.
+/// The fault that loses what it acknowledged.
 pub(crate) const ACKNOWLEDGE_EARLY: &str = "acknowledge-before-commit";
+/// The fault that loses nothing: commits come late, and who waits is told of them late.
+pub(crate) const DELAY_COMMITS: &str = "delay-commits";
 
 /// Builds it beside the real one, from the same sources. All but the two crates with the fault, and what stands
 /// on them, is shared with the other build.
@@ -25,7 +27,7 @@ pub(crate) async fn build() -> PathBuf {
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .stdin(Stdio::null());
     let built = cargo.output().await.unwrap();
-    assert!(built.status.success(), "no control: {}", String::from_utf8_lossy(&built.stderr));
-    say(format!("the control was built in {:?}", started.elapsed()));
+    assert!(built.status.success(), "no faulty build: {}", String::from_utf8_lossy(&built.stderr));
+    say(format!("the faulty program was built in {:?}", started.elapsed()));
     target.join("faulty/debug/pushpull")
 }
