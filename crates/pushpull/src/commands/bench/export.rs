@@ -1,7 +1,5 @@
 //! `export`: an endpoint's queue, as lines of JSON, uncompressed, over one connection.
 
-use std::sync::Arc;
-
 use anyhow::{Context, Result, ensure};
 use http::{Request, header};
 use http_body_util::{BodyExt, Full};
@@ -10,14 +8,11 @@ use tokio::{runtime::Handle, time::Instant};
 
 use super::{
     figures::Run,
-    ledger::Ledger,
-    load::{self, Pace},
+    list::fill,
     options::Plan,
-    payload::Payloads,
     phase,
     span::Span,
     subject::{Origin, Subject},
-    target::Target,
 };
 use crate::commands::call::Connection;
 
@@ -34,13 +29,7 @@ pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Resul
     let app = subject.make_app().await?;
     let path = subject.make_queue(&app).await?;
     phase(&format!("filling it with {} messages", plan.messages));
-    let ledger = Arc::new(Ledger::new(plan.messages, 0));
-    let payloads = Arc::new(Payloads::new(plan.size));
-    let target = Arc::new(Target::messages(subject.address, &subject.key, &app, payloads)?);
-    let pace = Pace { rate: None, ..plan.pace };
-    let sent = load::send(runtime, &target, &ledger, 0..plan.messages, pace).await?;
-    let there = ledger.accepted(0..plan.messages);
-    ensure!(there > 0, "no message is accepted: {:?}", sent.errors);
+    let (there, errors) = fill(runtime, &subject, plan, &app).await?;
     subject.rest().await?;
     let before = subject.resident_mib()?;
 
@@ -64,7 +53,7 @@ pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Resul
     figures.put_some("memory_mib.after", after.map(|(now, _)| now));
     figures.put_some("memory_mib.peak", after.map(|(_, peak)| peak));
     used.tell_noise(figures);
-    run.faults.errors = sent.errors;
+    run.faults.errors = errors;
     run.faults.lost = (there - read.messages.min(there)) as u64;
     Ok(run)
 }

@@ -1,7 +1,10 @@
 //! `list` and `pages`: an application's messages, or an endpoint's queue, read back page by page over one
 //! connection, payloads and all.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
@@ -52,13 +55,7 @@ pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Resul
     } else {
         format!("/api/v1/app/{app}/msg")
     };
-    let ledger = Arc::new(Ledger::new(plan.messages, 0));
-    let payloads = Arc::new(Payloads::new(plan.size));
-    let target = Arc::new(Target::messages(subject.address, &subject.key, &app, payloads)?);
-    let pace = Pace { rate: None, ..plan.pace };
-    let sent = load::send(runtime, &target, &ledger, 0..plan.messages, pace).await?;
-    let there = ledger.accepted(0..plan.messages);
-    ensure!(there > 0, "no message is accepted: {:?}", sent.errors);
+    let (there, errors) = fill(runtime, &subject, plan, &app).await?;
     subject.rest().await?;
 
     let span = Span::begin(Some(&subject))?;
@@ -79,9 +76,26 @@ pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Resul
     run.figures.put("read_mb_per_s", reader.bytes as f64 / took / 1e6);
     run.figures.put_latencies("page_ms", &Latencies::new(reader.pages));
     tell(&mut run.figures, &used, read);
-    run.faults.errors = sent.errors;
+    run.faults.errors = errors;
     run.faults.lost = missing as u64;
     Ok(run)
+}
+
+/// Sends an application its messages, as fast as they are taken: how many are, and what was answered to the others.
+pub(super) async fn fill(
+    runtime: &Handle,
+    subject: &Subject,
+    plan: &Plan,
+    app: &str,
+) -> Result<(usize, BTreeMap<String, u64>)> {
+    let ledger = Arc::new(Ledger::new(plan.messages, 0));
+    let payloads = Arc::new(Payloads::new(plan.size));
+    let target = Arc::new(Target::messages(subject.address, &subject.key, app, payloads)?);
+    let pace = Pace { rate: None, ..plan.pace };
+    let sent = load::send(runtime, &target, &ledger, 0..plan.messages, pace).await?;
+    let there = ledger.accepted(0..plan.messages);
+    ensure!(there > 0, "no message is accepted: {:?}", sent.errors);
+    Ok((there, sent.errors))
 }
 
 fn tell(figures: &mut Figures, used: &super::span::Used, read: usize) {
