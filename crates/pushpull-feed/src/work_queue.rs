@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use pushpull_domain::Seq;
-use pushpull_store::{Answered, Answers, Take, Taken};
+use pushpull_store::{Answered, Answers, Gap, Take, Taken};
 
 use crate::{ConsumeError, Feed, Reader, waiting::Waiting};
 
@@ -14,12 +14,19 @@ impl Feed {
     /// Takes items, or waits so long for the first. The consumer is made if there is none.
     pub async fn pull(&self, reader: &Reader, take: &Take, wait: Duration) -> Result<Taken, ConsumeError> {
         let mut waiting = Waiting::new(self, reader, wait);
+        let mut gap: Option<Gap> = None;
         loop {
             let endpoint = self.endpoint_of(reader).await?;
             self.find_or_make(reader, None).await?;
             // Before the look: what joins the queue after this ends the wait.
             let last = self.ends(reader.endpoint).await?.last;
-            let taken = self.log.store().take(reader.key(), take.clone()).await??;
+            let mut taken = self.log.store().take(reader.key(), take.clone()).await??;
+            // Told of once, it is said, though another may end it meanwhile by what it has in hand.
+            gap = match (gap, taken.gap) {
+                (Some(told), Some(now)) => Some(Gap { from: told.from, until: now.until }),
+                (told, now) => told.or(now),
+            };
+            taken.gap = gap;
             // A gap alone ends no wait, or who waits would be told of it without end.
             if !taken.items.is_empty() || (taken.more && taken.gap.is_some()) {
                 return Ok(taken);

@@ -4,7 +4,9 @@ use std::{future::Future, time::Duration};
 
 use pushpull_domain::{DeliveryState, Endpoint, Holder, Mode, Seq, endpoint::DRAINING_MAX};
 use pushpull_feed::{ConsumeError, ConsumerPage, Patience, Reader, Receive};
-use pushpull_store::{Answers, Catalog as _, Deliveries as _, Nack, Settlement, Take, Taken};
+use pushpull_store::{
+    Answers, Catalog as _, Deliveries as _, Gap, Nack, Retention, Settlement, Take, Taken, Upkeep as _,
+};
 
 use crate::{LONG, World, seqs};
 
@@ -186,6 +188,29 @@ async fn a_long_stretch_that_a_push_brought_is_passed_over_once() {
         assert!(status.consumer.committed >= Seq(20_000), "{status:?}");
         assert!(status.behind <= 5_001, "{status:?}");
     }
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_says_what_retention_removed_though_another_goes_past_it_meanwhile() {
+    let world = World::new().await;
+    let ninety_days = Duration::from_hours(90 * 24);
+    world.publish("a").await;
+    world.clock.advance(ninety_days + Duration::from_secs(1));
+    world.publish("a").await;
+    assert_eq!(taken(&world.pulls("work", Duration::ZERO).await.unwrap()), [1, 2]);
+    let keep = Retention { messages: ninety_days, payloads: ninety_days, idempotency: ninety_days };
+    while world.store.sqlite.trim(keep).await.unwrap().more {}
+    let waiting = world.waits(world.pulls("work", LONG)).await;
+    let reader = world.reader("work");
+    // It has looked, and knows that the first is gone.
+    while world.feed.status(&reader).await.unwrap().taken == 2 {
+        tokio::task::yield_now().await;
+    }
+    let answers = Answers { ack: vec![Seq(2)], ..Answers::default() };
+    assert_eq!(world.feed.answer(&reader, answers).await.unwrap().committed, Seq(2));
+    world.publish("a").await;
+    let pulled = waiting.await.unwrap().unwrap();
+    assert_eq!((taken(&pulled), pulled.gap), (vec![3], Some(Gap { from: Seq(1), until: Seq(1) })));
 }
 
 #[tokio::test]

@@ -125,7 +125,7 @@ impl Books {
                     findings.note(who, "told that it is gone while it was kept", &written.id);
                 }
                 None if !seen.contains(&*written.id) => {
-                    findings.note(who, "acknowledged and lost", &written.id);
+                    findings.note(who, "acknowledged and lost", format!("seq {seq}, {}", written.id));
                 }
                 Some(_) | None => {}
             }
