@@ -16,7 +16,11 @@ mod writers;
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 
 use crate::support::{Dice, Home, Lives, Server, Sink, faulty, let_pass, say, variable};
 
@@ -74,7 +78,7 @@ async fn run(home: Home, kills: usize, pace: Pace, dice: Dice) -> Findings {
     set_up(&server, &sink).await;
     let lives = Lives::new();
     lives.serve_at(server.address);
-    let over = watch::Sender::new(None);
+    let (started, over) = (Instant::now(), watch::Sender::new(None));
     let writers = Writers::start(&lives, &dice);
     let readers = start_readers(&lives, &over, pace, &dice);
     for _ in 0..kills {
@@ -93,7 +97,9 @@ async fn run(home: Home, kills: usize, pace: Pace, dice: Dice) -> Findings {
         server = home.start().await;
         lives.serve_at(server.address);
     }
-    let_pass(dice.millis(500, 2_000)).await;
+    // Long enough that every reader was overtaken.
+    let least = pace.retention().unwrap_or_default() * 3;
+    let_pass(dice.millis(500, 2_000) + least.saturating_sub(started.elapsed())).await;
     let written = writers.finish().await;
     over.send_replace(Some(heads(&server).await));
     let notes = timeout(END_MAX, readers.join_all()).await.expect("every reader comes to the end");

@@ -18,56 +18,78 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// So many items come before a reader cuts a stream, about.
 const CUT_EVERY: u64 = 400;
 
-/// Reads as a browser's `EventSource` does (WHATWG HTML, "Interpreting an event stream"), which comes back with the id
-/// of the last event that was whole.
+/// Reads as a browser's `EventSource` does, which comes back with the id of the last event that was whole.
 pub(crate) async fn events(mut desk: Desk) -> Notes {
-    let (mut last_id, mut from, mut overtaken) = (String::new(), "1", false);
+    let (mut source, mut from, mut overtaken) = (Source::default(), "1", false);
     loop {
         let head = desk.head();
         let until = head.map_or(String::new(), |head| format!("&until={}", head + 1));
         let path = format!("{}?from={from}{until}", desk.path());
-        let headers = [("accept", "text/event-stream"), ("last-event-id", &*last_id)];
+        let headers = [("accept", "text/event-stream"), ("last-event-id", &*source.last_id)];
         let Some(response) = desk.open(&path, &headers).await else { continue };
         if response.status() == 410 {
-            (last_id, from, overtaken) = (String::new(), "earliest", true);
+            (source, from, overtaken) = (Source::default(), "earliest", true);
             continue;
         }
         assert_eq!(response.status(), 200);
         let mut lines = Lines::new(response.into_body());
-        let (mut id, mut data) = (last_id.clone(), String::new());
+        source.begin();
         let is_whole = loop {
             let line = tokio::select! {
                 line = lines.next() => line,
                 // What waits for news for ever is asked for its end.
                 () = desk.end(), if head.is_none() => break false,
             };
-            let line = match line {
-                Ok(Some(line)) => line,
-                Ok(None) => break true,
-                Err(Cut) => break false,
-            };
-            match line.split_once(": ") {
-                Some(("id", value)) => value.clone_into(&mut id),
-                Some(("data", value)) => data.push_str(value),
-                Some(("retry" | "event", _)) => {}
-                Some(_) | None if !line.is_empty() => desk.notes.wrong(format!("a line {line:?}")),
-                // The event is whole: only now its id counts.
-                _ => {
-                    last_id.clone_from(&id);
-                    if !data.is_empty() {
-                        note(&mut desk, serde_json::from_str(&data).unwrap(), &mut overtaken);
-                        data.clear();
-                        if is_enough(&desk) {
-                            break false;
-                        }
+            match line {
+                Ok(Some(line)) => {
+                    let Some(item) = source.take(&line) else { continue };
+                    note(&mut desk, item, &mut overtaken);
+                    if is_enough(&desk) {
+                        break false;
                     }
                 }
+                Ok(None) => break true,
+                Err(Cut) => break false,
             }
         };
         match head {
             Some(head) if is_whole => return end(desk, head, overtaken),
             _ => desk.pause().await,
         }
+    }
+}
+
+/// What an `EventSource` makes of lines (WHATWG HTML, "Interpreting an event stream").
+#[derive(Default)]
+struct Source {
+    last_id: String,
+    /// Of the event that is not whole yet.
+    id: String,
+    data: String,
+}
+
+impl Source {
+    /// A stream begins.
+    fn begin(&mut self) {
+        self.id.clone_from(&self.last_id);
+        self.data.clear();
+    }
+
+    /// Takes a line; the item, if an event is whole with it.
+    fn take(&mut self, line: &str) -> Option<Item> {
+        match line.split_once(": ") {
+            Some(("id", value)) => value.clone_into(&mut self.id),
+            Some(("data", value)) => self.data.push_str(value),
+            Some(("retry" | "event", _)) => {}
+            Some(_) | None => {
+                assert_eq!(line, "", "a line of no kind");
+                // Only now its id counts.
+                self.last_id.clone_from(&self.id);
+                let data = std::mem::take(&mut self.data);
+                return (!data.is_empty()).then(|| serde_json::from_str(&data).unwrap());
+            }
+        }
+        None
     }
 }
 
