@@ -154,6 +154,8 @@ macro_rules! conformance {
             an_answer_ahead_is_refused_whole,
             no_more_is_taken_than_may_be,
             a_stream_and_a_work_queue_keep_off_each_other,
+            an_answer_does_not_end_what_a_stream_was_handed,
+            a_hole_that_retention_left_is_done,
             a_work_queue_passes_over_what_a_push_brought,
             what_retention_removed_is_told_to_a_work_queue,
         );
