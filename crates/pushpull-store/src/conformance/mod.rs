@@ -138,6 +138,7 @@ macro_rules! conformance {
             what_is_committed_stays_so,
             a_commit_ahead_or_of_another_is_refused,
             a_place_that_was_shown_is_committed,
+            no_consumer_is_beyond_the_end,
             a_consumer_is_put_back_and_forth,
             what_a_consumer_has_not_done_is_told,
             a_consumer_that_is_not_seen_expires,
