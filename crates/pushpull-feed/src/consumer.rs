@@ -186,8 +186,12 @@ impl Feed {
             }
             // What is passed over counts here: it takes at least so many more.
             let missing = (min - page.items.len()) as u64;
-            if !page.done || !waiting.more(Seq(page.reached.0 + missing - 1), None).await {
+            if !page.done || !waiting.more(Seq(page.reached.0.saturating_add(missing - 1)), None).await {
                 return Ok(ConsumerPage { page, gap });
+            }
+            // Only a seek puts it back, and who waits would undo that with its next iterator.
+            if let Some(consumer) = self.log.store().consumer(reader.key()).await? {
+                after = after.min(consumer.committed);
             }
         }
     }

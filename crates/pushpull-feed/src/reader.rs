@@ -94,7 +94,7 @@ impl Feed {
             let Some(news) = news.as_mut().filter(|_| !is_over) else { return Ok(page) };
             // What a filter leaves out counts here: it takes at least so many more.
             let missing = patience.min.min(limit) - page.items.len();
-            let before = Seq(page.reached.0 + missing as u64 - 1);
+            let before = Seq(page.reached.0.saturating_add(missing as u64 - 1));
             match tokio::time::timeout_at(deadline, news.after(before)).await {
                 Ok(Event::Joined) => {}
                 Ok(Event::Changed) => self.is_there(reading).await?,

@@ -13,6 +13,7 @@ use crate::{
     Sqlite,
     consumer_rows::{self as rows, Queue, find, save},
     fault::Fault,
+    feed,
     list::{beyond, collect, cut, direction},
     tx::Tx,
     work_queue::{self, Undone},
@@ -138,6 +139,9 @@ fn create(
     if count >= CONSUMERS_MAX {
         return Ok(Err(Refused::TooMany));
     }
+    if start.is_some_and(|start| start > queue.last) {
+        return Ok(Err(Refused::Ahead(queue.last)));
+    }
     let start = start.unwrap_or(if queue.pushed { Seq(0) } else { queue.read });
     let consumer = Consumer {
         key,
@@ -191,8 +195,9 @@ fn commit(
     if upto <= consumer.committed {
         return Ok(Ok(consumer));
     }
-    if upto > consumer.handed && !shown {
-        return Ok(Err(Refused::Ahead(consumer.handed)));
+    let most = if shown { feed::ends(tx.conn, key.endpoint)?.last } else { consumer.handed };
+    if upto > most {
+        return Ok(Err(Refused::Ahead(most)));
     }
     let handed = consumer.handed.max(upto);
     let lease = if upto < handed { consumer.lease.clone() } else { None };

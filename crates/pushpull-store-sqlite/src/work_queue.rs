@@ -139,6 +139,9 @@ fn answer(tx: &mut Tx<'_>, key: &ConsumerKey, answers: &Answers) -> Outcome<Answ
     if seqs.chain(answers.extend.iter().map(|(seq, _)| seq)).any(|seq| *seq > consumer.handed) {
         return Ok(Err(Refused::Ahead(consumer.handed)));
     }
+    if let Some(held) = consumer.lease_at(tx.wall) {
+        return Ok(Err(Refused::Held(held.clone())));
+    }
     for seq in &answers.ack {
         remove(tx.conn, key, *seq)?;
     }
@@ -162,7 +165,10 @@ fn answer(tx: &mut Tx<'_>, key: &ConsumerKey, answers: &Answers) -> Outcome<Answ
             None => lost.push(*seq),
         }
     }
-    consumer.committed = done_upto(tx.conn, &consumer)?;
+    // What a stream was handed has no rows either, and is not done for that.
+    if consumer.lease.is_none() {
+        consumer.committed = done_upto(tx.conn, &consumer)?;
+    }
     let consumer = save(tx, consumer)?;
     Ok(Ok(Answered { committed: consumer.committed, lost }))
 }
@@ -233,7 +239,8 @@ fn replay(tx: &mut Tx<'_>, key: &ConsumerKey, only: Option<&[Seq]>) -> Outcome<u
     match only {
         None => count += put_back.execute(params![endpoint, name, now, None::<u64>])?,
         Some(seqs) => {
-            for seq in seqs {
+            // What was never handed out is not parked, and may be no number for the database.
+            for seq in seqs.iter().filter(|seq| **seq <= consumer.handed) {
                 count += put_back.execute(params![endpoint, name, now, seq.0])?;
             }
         }

@@ -198,7 +198,8 @@ pub trait Consumers: Send + Sync {
     fn consumer_status(&self, key: ConsumerKey) -> BoxFuture<'_, Result<Option<ConsumerStatus>, Error>>;
 
     /// Makes a consumer, or gives the one there is, unchanged. A new one begins after `start`; `None`: where readers
-    /// had got to when the endpoint was last pushed, or if it is pushed now, at the beginning.
+    /// had got to when the endpoint was last pushed, or if it is pushed now, at the beginning. A start beyond the queue's
+    /// end is refused: what joins it there would be missed.
     fn create_consumer(
         &self,
         key: ConsumerKey,
@@ -216,8 +217,8 @@ pub trait Consumers: Send + Sync {
     /// has not committed.
     fn lease(&self, key: ConsumerKey, request: LeaseRequest) -> BoxFuture<'_, Asked<Consumer>>;
     /// Everything up to `upto` is done. What is committed stays so: less than that is no change. More than was
-    /// handed out is refused, unless it is `shown`: the reader brings what proves that it was given it. When all that
-    /// was handed out is done, the lease ends.
+    /// handed out is refused; if it is `shown`, since the reader brings what proves that it was given it, only more
+    /// than there is. When all that was handed out is done, the lease ends.
     fn commit(
         &self,
         key: ConsumerKey,

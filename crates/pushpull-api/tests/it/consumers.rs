@@ -239,6 +239,22 @@ async fn a_new_consumer_begins_where_it_says() {
 }
 
 #[tokio::test]
+async fn no_consumer_is_put_beyond_the_end() {
+    let api = queue(3).await;
+    let put = async |from: &str| api.admin.put(READER, json!({ "from": from })).await;
+    for from in ["5", "1099511627777", "18446744073709551615"] {
+        let plain = format!("/app/acme/poller/main?from={from}");
+        let iterator = api.admin.get(&plain).await.is(200).str("iterator");
+        put(from).await.faults_at("from");
+        let read = api.admin.get(&format!("{READER}?iterator={iterator}")).await.is(400);
+        assert_eq!(read.str("code"), "invalid_iterator");
+        api.admin.post(&format!("{READER}/seek"), json!({ "iterator": iterator })).await.is(400);
+    }
+    put("4").await.is(201);
+    assert_eq!(committed(&api).await, 3);
+}
+
+#[tokio::test]
 async fn a_consumer_is_put_to_another_place() {
     let api = queue(3).await;
     api.clock.advance(Duration::from_secs(1));

@@ -214,6 +214,22 @@ async fn a_worker_that_waits_says_what_retention_removed_though_another_goes_pas
 }
 
 #[tokio::test]
+async fn who_waits_at_the_end_goes_on_from_where_it_is_put() {
+    let world = World::new().await;
+    world.publish_many(3).await;
+    let (feed, reader) = (std::sync::Arc::clone(&world.feed), world.reader("stream"));
+    let patience = Patience { wait: LONG, min: 1 };
+    let consuming =
+        world.waits(async move { feed.consume(&reader, Some(Seq(3)), 250, patience).await }).await;
+    // It waits when this is committed.
+    while world.feed.status(&world.reader("stream")).await.map_or(0, |s| s.consumer.committed.0) < 3 {
+        tokio::task::yield_now().await;
+    }
+    world.feed.seek(&world.reader("stream"), Seq(1)).await.unwrap();
+    assert_eq!(seqs(&consuming.await.unwrap().unwrap().page), [2, 3]);
+}
+
+#[tokio::test]
 async fn nobody_waits_on_when_the_feed_is_closed() {
     let world = World::new().await;
     let receiving = world.waits(world.receives("leased", None, LONG)).await;

@@ -149,6 +149,8 @@ async fn patience_ends() {
     assert_eq!(seqs(&page), [1], "what there is");
     let page = world.feed.read(&world.reading(), Seq(1), 250, patience).await.unwrap();
     assert_eq!((seqs(&page), page.reached), (vec![], Seq(1)));
+    let page = world.feed.read(&world.reading(), Seq(u64::MAX), 250, patience).await.unwrap();
+    assert_eq!((seqs(&page), page.reached), (vec![], Seq(u64::MAX)), "as far as a number goes");
 }
 
 #[tokio::test]

@@ -98,11 +98,11 @@ impl Taking<'_, '_> {
     fn what_came_back(&mut self) -> Result<bool, Fault> {
         let (conn, key, queue) = (self.tx.conn, &self.consumer.key, &self.queue);
         let (endpoint, name) = (key.endpoint.0, key.name.clone());
-        let due: Vec<(u64, u32, i64, u8)> = collect(
+        let due: Vec<(u64, u32, Option<i64>, Option<u8>)> = collect(
             conn,
             "SELECT seq, delivered, delivery.message, delivery.state
              FROM consumer_item AS item INDEXED BY consumer_item_due
-                 JOIN delivery NOT INDEXED ON delivery.key = ?4 + item.seq
+                 LEFT JOIN delivery NOT INDEXED ON delivery.key = ?4 + item.seq
              WHERE item.endpoint = ?1 AND consumer = ?2 AND item.state = 0 AND item.due_at <= ?3
              ORDER BY item.due_at, seq LIMIT ?5",
             params![endpoint, &*name, self.tx.wall.as_millis(), queue.key(Seq(0)), TAKEN_MAX],
@@ -117,6 +117,11 @@ impl Taking<'_, '_> {
             if self.is_full() {
                 return Ok(true);
             }
+            // What retention removed is done, too: an old message that was sent again goes before those around it.
+            let (Some(message), Some(state)) = (message, state) else {
+                remove(conn, &self.consumer.key, Seq(*seq))?;
+                continue;
+            };
             if self.queue.passes_over(*state) {
                 remove(conn, &self.consumer.key, Seq(*seq))?;
             } else if max_deliver > 0 && *delivered >= max_deliver {
@@ -143,11 +148,12 @@ impl Taking<'_, '_> {
         let key = self.consumer.key.clone();
         let mut found = deliveries.query([self.queue.key(after) + 1, self.queue.key(self.queue.last)])?;
         let (mut looked, mut new) = (0, 0);
-        while !self.is_full()
-            && new < new_max
-            && looked < LOOKED_MAX
-            && let Some(row) = found.next()?
-        {
+        while !self.is_full() && new < new_max && looked < LOOKED_MAX {
+            let Some(row) = found.next()? else {
+                // What an old message that was sent again left at the end is a hole.
+                self.consumer.handed = self.consumer.handed.max(self.queue.last);
+                break;
+            };
             let seq = Seq(codec::place(row.get(0)?));
             looked += 1;
             self.consumer.handed = seq;

@@ -258,6 +258,19 @@ pub async fn a_place_that_was_shown_is_committed(maker: &impl Maker) {
     assert_eq!(show(8).await, Err(held(30, "a")));
 }
 
+/// Nobody is put beyond the end of the queue: what joins it there would be missed.
+pub async fn no_consumer_is_beyond_the_end(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let (_, endpoint, read) = reader(&world, 9).await;
+    for beyond in [10, 1 << 40, u64::MAX] {
+        let shown = world.store.commit(read.key.clone(), Seq(beyond), None, true).await.unwrap();
+        assert_eq!(shown, Err(Refused::Ahead(Seq(9))));
+        assert_eq!(make(&world, &endpoint, "new", Some(beyond)).await, Err(Refused::Ahead(Seq(9))));
+        assert_eq!(world.store.replay(read.key.clone(), Some(vec![Seq(beyond)])).await.unwrap(), Ok(0));
+    }
+    assert_eq!(places(&make(&world, &endpoint, "new", Some(9)).await.unwrap()), (9, 9));
+}
+
 /// A seek goes anywhere, whoever holds a lease, and ends it.
 pub async fn a_consumer_is_put_back_and_forth(maker: &impl Maker) {
     let world = World::new(maker).await;

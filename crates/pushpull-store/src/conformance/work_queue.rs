@@ -255,6 +255,48 @@ pub async fn a_stream_and_a_work_queue_keep_off_each_other(maker: &impl Maker) {
     lease((Seq(4), Seq(4)), 5).await.unwrap();
 }
 
+/// What a stream was handed is not done because somebody answers for items, of which there are none.
+pub async fn an_answer_does_not_end_what_a_stream_was_handed(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let (_, _, consumer) = reader(&world, 3).await;
+    let key = consumer.key;
+    let request = LeaseRequest { read: (Seq(0), Seq(0)), upto: Seq(3), holder: None, lease: LEASE };
+    let leased = world.store.lease(key.clone(), request).await.unwrap().unwrap();
+    let late = || nack(1, Nack::Retry(Duration::ZERO));
+    let refused = world.store.answer(key.clone(), late()).await.unwrap();
+    assert_eq!(refused, Err(Refused::Held(leased.lease.unwrap())));
+    world.clock.advance(LEASE);
+    assert_eq!(answer_for(&world, &key, late()).await, Answered { committed: Seq(0), lost: vec![Seq(1)] });
+    assert_eq!(ack(&world, &key, &[3]).await, 0);
+    assert_eq!(taken(&world, &key, 9).await, [(1, 1), (2, 1), (3, 1)]);
+}
+
+/// An old message that was sent again stands late in the queue and is removed early. Who took it before is not kept
+/// from what follows, and who comes to the hole at the end has come to the end.
+pub async fn a_hole_that_retention_left_is_done(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let old = world.publish_many(&app, 1).await;
+    world.clock.advance(TOO_OLD);
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
+    world.publish_many(&app, 2).await;
+    world.store.resend(old[0].key, endpoint.no).await.unwrap();
+    let (took, comes) = (key(&endpoint, "took"), key(&endpoint, "comes"));
+    for key in [&took, &comes] {
+        world.store.create_consumer(key.clone(), None, ConsumerSettings::default()).await.unwrap().unwrap();
+    }
+    assert_eq!(taken(&world, &took, 9).await.len(), 3);
+    world.trim(NINETY_DAYS).await;
+    let all = take(&world, &comes, 9).await;
+    assert_eq!((all.items.len(), all.more), (2, false));
+    assert_eq!(ack(&world, &comes, &[1, 2]).await, 3);
+    assert_eq!(ack(&world, &took, &[1, 2]).await, 2);
+    world.clock.advance(LEASE);
+    assert!(!take(&world, &took, 9).await.more);
+    let status = world.store.consumer_status(took).await.unwrap().unwrap();
+    assert_eq!((status.consumer.committed, status.taken, status.behind), (Seq(3), 0, 0));
+}
+
 /// What a push had answered 2xx is passed over unless the endpoint is pushed still: then a consumer has a copy of all.
 pub async fn a_work_queue_passes_over_what_a_push_brought(maker: &impl Maker) {
     let world = World::new(maker).await;

@@ -2,7 +2,7 @@
 
 use axum::{Json as Answer, extract::State, response::Response};
 use pushpull_domain::{Endpoint, Seq, Timestamp};
-use pushpull_feed::{ConsumerPage, Place};
+use pushpull_feed::{ConsumeError, ConsumerPage, Place};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,12 @@ pub(crate) async fn poll(
     let iterator = query.iterator.as_deref().filter(|text| !text.is_empty());
     let handled = iterator.map(|text| read_iterator(&api, &endpoint, text)).transpose()?;
     let read = api.feed.consume(&reader, handled, limit, patience).await;
-    Ok(answer(&api, &endpoint, &read.map_err(|error| refused(error, &["query", "iterator"]))?))
+    let read = read.map_err(|error| match error {
+        // Of a plain read that began beyond the end, where nothing was handled.
+        ConsumeError::Ahead(_) => Problem::Unreadable(Unreadable::Invalid),
+        error => refused(error, &["query", "iterator"]),
+    });
+    Ok(answer(&api, &endpoint, &read?))
 }
 
 /// The seq after which an iterator points. Here whatever is wrong with it is the same: the official clients go on
@@ -129,7 +134,8 @@ pub(crate) async fn seek(
         }
         (None, None, Some(text)) => {
             let after = read_iterator(&api, &endpoint, text)?;
-            if after < api.feed.ends(endpoint.no).await?.trimmed {
+            let ends = api.feed.ends(endpoint.no).await?;
+            if !(ends.trimmed..=ends.last).contains(&after) {
                 return Err(Problem::Unreadable(Unreadable::Invalid));
             }
             after

@@ -9,6 +9,7 @@ use axum::{
 };
 use http::StatusCode;
 use pushpull_domain::ConsumerName;
+use pushpull_feed::ConsumeError;
 use pushpull_store::{Consumer, ConsumerSettings, ConsumerStatus, Lease, Order};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -217,7 +218,12 @@ pub(crate) async fn put(
     let start = given.from.as_deref().map(|text| place(&["body", "from"], text, api.now())).transpose()?;
     let is_new = api.store().consumer(reader.key()).await?.is_none();
     let made = api.feed.make_consumer(&reader, start, settings).await;
-    let made = made.map_err(|error| refused(error, &["body", "from"]))?;
+    let made = made.map_err(|error| match error {
+        ConsumeError::Ahead(last) => {
+            invalid("from", format!("must be at most {}, the next there will be", last.0 + 1))
+        }
+        error => refused(error, &["body", "from"]),
+    })?;
     let set = if made.settings == settings {
         made
     } else {
