@@ -154,6 +154,7 @@ macro_rules! conformance {
             parked_items_are_listed_and_replayed,
             an_answer_ahead_is_refused_whole,
             no_more_is_taken_than_may_be,
+            who_finds_nothing_need_not_ask_again,
             a_stream_and_a_work_queue_keep_off_each_other,
             an_answer_does_not_end_what_a_stream_was_handed,
             a_hole_that_retention_left_is_done,
