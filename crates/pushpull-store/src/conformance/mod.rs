@@ -135,6 +135,7 @@ macro_rules! conformance {
             of_two_who_read_the_same_place_one_gets_it,
             a_named_holder_gets_again_what_it_has_not_committed,
             what_a_crashed_holder_was_handed_comes_back,
+            a_lease_from_before_the_clock_was_put_back_has_ended,
             what_is_committed_stays_so,
             a_commit_ahead_or_of_another_is_refused,
             a_place_that_was_shown_is_committed,
