@@ -15,6 +15,8 @@ use crate::{Error, Page, PageQuery};
 pub const CONSUMERS_MAX: usize = 1_000;
 /// How often a consumer that only reads is noted as seen: a write for each read would cost more than the read.
 pub const SEEN_EVERY: Duration = Duration::from_mins(1);
+/// A clock that is put back by less than this makes a lease longer; nobody minds.
+const CLOCK_STEP: Duration = Duration::from_mins(1);
 
 /// Which consumer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -74,9 +76,11 @@ pub struct Consumer {
 }
 
 impl Consumer {
-    /// The lease that holds at a moment.
+    /// The lease that holds at a moment. One from before a clock was put back holds no more: nobody knows when it
+    /// would end, and a lease only spares duplicate work.
     pub fn lease_at(&self, now: Timestamp) -> Option<&Lease> {
-        self.lease.as_ref().filter(|lease| lease.until > now)
+        let put_back = self.seen_at > now.after(CLOCK_STEP);
+        self.lease.as_ref().filter(|lease| lease.until > now && !put_back)
     }
 
     /// When it is removed unless it is seen before.

@@ -27,8 +27,18 @@ pub(super) fn take(tx: &mut Tx<'_>, key: &ConsumerKey, ask: &Take) -> Outcome<(V
     if let Some(held) = consumer.lease_at(tx.wall) {
         return Ok(Err(Refused::Held(held.clone())));
     }
-    let before = consumer.clone();
     let gap = Gap::between(consumer.committed, queue.trimmed);
+    let next_due = next_due_at(tx.conn, key)?;
+    if consumer.lease.is_none()
+        && consumer.handed >= queue.last
+        && gap.is_none()
+        && next_due.is_none_or(|at| at > tx.wall)
+    {
+        // Of many workers who wait, all are woken by what one takes: to the rest it must cost next to nothing.
+        touch(tx, consumer)?;
+        return Ok(Ok((Vec::new(), Taken { next_due_at: next_due, ..Taken::default() })));
+    }
+    let before = consumer.clone();
     tx.conn
         .prepare_cached("DELETE FROM consumer_item WHERE endpoint = ?1 AND consumer = ?2 AND seq <= ?3")?
         .execute(params![key.endpoint.0, &*key.name, queue.trimmed.0])?;
@@ -53,11 +63,20 @@ pub(super) fn take(tx: &mut Tx<'_>, key: &ConsumerKey, ask: &Take) -> Outcome<(V
     let consumer = Consumer { lease: None, ..taking.consumer };
     let items = taking.items;
     // Who only asks, and asks often, writes nothing.
-    if consumer != before || tx.wall.since(before.seen_at) >= SEEN_EVERY {
+    if consumer == before {
+        touch(tx, consumer)?;
+    } else {
         save(tx, consumer)?;
     }
     let full = undone.out + items.len() >= TAKEN_MAX;
     Ok(Ok((items, Taken { items: Vec::new(), gap, more: more && !full, full, next_due_at })))
+}
+
+fn touch(tx: &Tx<'_>, consumer: Consumer) -> Result<(), Fault> {
+    if tx.wall.since(consumer.seen_at) >= SEEN_EVERY {
+        save(tx, consumer)?;
+    }
+    Ok(())
 }
 
 /// What is being taken.

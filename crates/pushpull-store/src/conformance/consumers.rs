@@ -220,6 +220,23 @@ pub async fn what_a_crashed_holder_was_handed_comes_back(maker: &impl Maker) {
     lease(&world, &done, 9, "").await.unwrap();
 }
 
+/// A clock that is put back by a day does not make a lease a day longer.
+pub async fn a_lease_from_before_the_clock_was_put_back_has_ended(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let (_, _, read) = reader(&world, 9).await;
+    world.clock.advance(Duration::from_hours(24));
+    let leased = lease(&world, &read, 4, "a").await.unwrap();
+    world.clock.set(START.after(Duration::from_hours(24) - LEASE));
+    assert_eq!(
+        lease(&world, &leased, 4, "b").await,
+        Err(held(24 * 3600 + 30, "a")),
+        "it may have been set right"
+    );
+    world.clock.set(START);
+    let handed = lease(&world, &leased, 4, "b").await.unwrap();
+    assert_eq!((places(&handed), handed.lease_at(START)), ((0, 4), handed.lease.as_ref()));
+}
+
 /// A commit of less than is committed is no change, a late one of what nobody else was handed counts.
 pub async fn what_is_committed_stays_so(maker: &impl Maker) {
     let world = World::new(maker).await;

@@ -233,6 +233,17 @@ pub async fn no_more_is_taken_than_may_be(maker: &impl Maker) {
     assert_eq!(taken(&world, &key, 9).await, [(UNDONE_MAX as u64 + 2, 1)]);
 }
 
+/// As many are out as may be and there is nothing else: an answer would free nothing to take, so who waits need not
+/// ask again before something joins the queue or comes back.
+pub async fn who_finds_nothing_need_not_ask_again(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let (_, _, consumer) = reader(&world, TAKEN_MAX).await;
+    assert_eq!(taken(&world, &consumer.key, TAKEN_MAX).await.len(), TAKEN_MAX);
+    let nothing = take(&world, &consumer.key, 1).await;
+    assert_eq!((nothing.items.len(), nothing.more, nothing.full), (0, false, false));
+    assert_eq!(nothing.next_due_at, Some(world.clock_now().after(LEASE)));
+}
+
 /// While a stream's lease holds, nothing is taken; while something taken is not done, no stream is read; what a
 /// stream was handed and did not commit is taken.
 pub async fn a_stream_and_a_work_queue_keep_off_each_other(maker: &impl Maker) {
