@@ -226,7 +226,7 @@ pub async fn a_lease_from_before_the_clock_was_put_back_has_ended(maker: &impl M
     let (_, _, read) = reader(&world, 9).await;
     world.clock.advance(Duration::from_hours(24));
     let leased = lease(&world, &read, 4, "a").await.unwrap();
-    world.clock.set(START.after(Duration::from_hours(24) - LEASE));
+    world.clock.set(START.after(Duration::from_hours(24).saturating_sub(LEASE)));
     assert_eq!(
         lease(&world, &leased, 4, "b").await,
         Err(held(24 * 3600 + 30, "a")),
