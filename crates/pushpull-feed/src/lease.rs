@@ -71,7 +71,7 @@ impl Feed {
             };
             match self.log.store().lease(reader.key(), request).await? {
                 Ok(_) => return Ok(ConsumerPage { page, gap }),
-                Err(Refused::Stale | Refused::Held(_)) if tries < TRIES_MAX => tries += 1,
+                Err(Refused::Stale | Refused::Held(_) | Refused::Gone) if tries < TRIES_MAX => tries += 1,
                 Err(refused) => return Err(refused.into()),
             }
         }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use pushpull_domain::Seq;
-use pushpull_store::{Answered, Answers, Gap, Take, Taken};
+use pushpull_store::{Answered, Answers, Gap, Refused, Take, Taken};
 
-use crate::{ConsumeError, Feed, Reader, waiting::Waiting};
+use crate::{ConsumeError, Feed, Reader, consumer::TRIES_MAX, waiting::Waiting};
 
 /// How often a worker that waits looks again when as many items are out as may be: nobody is told of each answer.
 const FULL_WAIT: Duration = Duration::from_secs(1);
@@ -14,13 +14,21 @@ impl Feed {
     /// Takes items, or waits so long for the first. The consumer is made if there is none.
     pub async fn pull(&self, reader: &Reader, take: &Take, wait: Duration) -> Result<Taken, ConsumeError> {
         let mut waiting = Waiting::new(self, reader, wait);
-        let mut gap: Option<Gap> = None;
+        let (mut gap, mut tries) = (None::<Gap>, 0);
         loop {
             let endpoint = self.endpoint_of(reader).await?;
             self.find_or_make(reader, None).await?;
             // Before the look: what joins the queue after this ends the wait.
             let last = self.ends(reader.endpoint).await?.last;
-            let mut taken = self.log.store().take(reader.key(), take.clone()).await??;
+            let mut taken = match self.log.store().take(reader.key(), take.clone()).await? {
+                Ok(taken) => taken,
+                // Removed since it was found: made anew, or, with its endpoint, gone.
+                Err(Refused::Gone) if tries < TRIES_MAX => {
+                    tries += 1;
+                    continue;
+                }
+                Err(refused) => return Err(refused.into()),
+            };
             // Told of once, it is said, though another may end it meanwhile by what it has in hand.
             gap = match (gap, taken.gap) {
                 (Some(told), Some(now)) => Some(Gap { from: told.from, until: now.until }),
