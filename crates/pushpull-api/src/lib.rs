@@ -3,6 +3,7 @@
 //! It is the Svix API, v1, with additions in the same style. Absent on purpose: any driver, listening, TLS.
 //! What is here is an [`axum::Router`]; the binary serves it.
 
+mod accept;
 mod auth;
 mod cors;
 mod extract;

@@ -14,6 +14,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::{
     auth::{Need, authorize, in_url},
     idempotency,
+    problem::Problem,
     state::Api,
 };
 
@@ -149,6 +150,10 @@ where
         Box::pin(async move {
             if self.around.need != Some(Need::Poll) {
                 return self.answer(request, api).await;
+            }
+            // Reading as a consumer makes it, moves its place or leases, which a HEAD must not (RFC 9110 s. 9.3.2).
+            if request.method() == Method::HEAD {
+                return Problem::NoMethod.into_response();
             }
             // Who reads a queue may be a page in a browser.
             let origin = api.origins.answer_to(request.headers());

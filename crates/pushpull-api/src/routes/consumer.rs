@@ -7,15 +7,20 @@ pub mod work;
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::{extract::FromRequestParts, response::Response};
 use http::request::Parts;
 use pushpull_domain::{ConsumerName, Endpoint};
-use pushpull_feed::{ConsumeError, Reader};
-use pushpull_store::Gap;
+use pushpull_feed::{ConsumeError, ConsumerPage, Reader};
+use pushpull_store::{Gap, QueueItem};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
+    models::{
+        feed_item,
+        json::{Object, write_list},
+    },
+    paging,
     path::{self, AtEndpoint},
     problem::{Conflict, Problem, Unreadable},
     state::Api,
@@ -54,6 +59,30 @@ impl From<Gap> for GapOut {
     fn from(gap: Gap) -> Self {
         Self { from: gap.from.0, until: gap.until.0 }
     }
+}
+
+/// A page as a consumer gets it; with an iterator, if that is how it says what it has handled.
+pub(crate) fn answer(
+    read: &ConsumerPage,
+    iterator: Option<String>,
+    write_item: impl FnMut(&mut Vec<u8>, &QueueItem),
+) -> Response {
+    /// Bytes of an item beside what it is to every reader.
+    const BESIDES: usize = 24;
+    let page = &read.page;
+    let size = page.items.iter().map(|item| feed_item::size_hint(item) + BESIDES).sum::<usize>() + 220;
+    let mut out = Vec::with_capacity(size);
+    let mut object = Object::begin(&mut out);
+    write_list(object.value("data"), &page.items, write_item);
+    if let Some(iterator) = iterator {
+        object.plain("iterator", iterator);
+    }
+    object.field("done", &page.done).field("pending", &page.pending);
+    if let Some(gap) = read.gap {
+        object.field("gap", &GapOut::from(gap));
+    }
+    object.end();
+    paging::json(out)
 }
 
 /// Why a consumer does not get what it asks for; `place` names the seq that it gave.

@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
+    accept::accepted,
     extract::Query,
     models::{
         feed_item::{self, FeedItemOut},
@@ -59,9 +60,11 @@ pub(crate) async fn poll(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let form = form(&headers);
-    let last_event_id = headers.get("last-event-id").and_then(|value| value.to_str().ok());
-    let asked = match (form, last_event_id) {
-        (Form::Events, Some(id)) if !id.is_empty() => Some(id.to_owned()),
+    let asked = match (form, headers.get("last-event-id")) {
+        // One that cannot be read is none of ours, and to begin anew would be a jump.
+        (Form::Events, Some(id)) if !id.is_empty() => {
+            Some(id.to_str().map_err(|_| Problem::Unreadable(Unreadable::Invalid))?.to_owned())
+        }
         _ => query.iterator.clone(),
     };
     let (after, until) = query.place(&api, endpoint.no, asked.as_deref()).await?;
@@ -92,10 +95,8 @@ pub(crate) async fn poll(
 
 /// The first form of those that are given, in the order in which they are given.
 fn form(headers: &HeaderMap) -> Form {
-    let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    accepted
-        .flat_map(|value| value.split(','))
-        .find_map(|part| match part.split(';').next().unwrap_or_default().trim() {
+    accepted(headers, header::ACCEPT)
+        .find_map(|name| match &*name {
             "text/event-stream" => Some(Form::Events),
             "application/x-ndjson" => Some(Form::Lines),
             "application/json" | "*/*" => Some(Form::Page),

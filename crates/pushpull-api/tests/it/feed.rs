@@ -265,6 +265,47 @@ async fn an_export_ends_with_where_to_go_on() {
 }
 
 #[tokio::test]
+async fn the_form_is_the_first_that_is_accepted() {
+    let api = start(1).await;
+    let form = async |accept: &str| {
+        let path = format!("{SINK}?until=2");
+        let answer = api.admin.call(Method::GET, &path, "", &[("accept", accept)]).await.is(200);
+        answer.headers["content-type"].to_str().unwrap().to_owned()
+    };
+    for (accept, expected) in [
+        ("text/event-stream", "text/event-stream"),
+        ("Application/X-NDJSON; q=0.5", "application/x-ndjson"),
+        ("text/event-stream;q=0, application/x-ndjson", "application/x-ndjson"),
+        ("text/event-stream; Q=0.0", "application/json"),
+        ("*/*, text/event-stream", "application/json"),
+        ("text/html, application/x-ndjson, text/event-stream", "application/x-ndjson"),
+        ("text/html", "application/json"),
+    ] {
+        assert_eq!(form(accept).await, expected, "{accept}");
+    }
+}
+
+#[tokio::test]
+async fn a_last_id_that_cannot_be_read_is_no_new_beginning() {
+    let api = start(1).await;
+    let request = Request::get(format!("/api/v1{SINK}"))
+        .header("authorization", api.admin.bearer())
+        .header("accept", "text/event-stream")
+        .header("last-event-id", http::HeaderValue::from_bytes(b"\xff").unwrap());
+    let answer = api.admin.send(request.body(Body::empty()).unwrap()).await.is(400);
+    assert_eq!(answer.json()["code"], "invalid_iterator");
+}
+
+#[tokio::test]
+async fn a_head_takes_no_lease_and_makes_no_consumer() {
+    let api = start(1).await;
+    for path in ["/app/acme/polling-endpoint/sink/consumer/c", &format!("{SINK}/consumer/c"), SINK] {
+        api.admin.call(Method::HEAD, path, "", &[]).await.is(405);
+    }
+    api.admin.get(&format!("{SINK}/consumer/c/status")).await.is(404);
+}
+
+#[tokio::test]
 async fn an_export_is_compressed_as_the_reader_takes_it() {
     let api = start(700).await;
     let export = async |coding: &str| -> Answer {

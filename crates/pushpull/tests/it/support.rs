@@ -8,7 +8,9 @@ use std::{
     thread::JoinHandle,
 };
 
+use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::CertificateDer;
 use tempfile::TempDir;
 
 /// Where a test's server keeps everything.
@@ -31,6 +33,19 @@ impl Home {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         command(&self.data(), args)
+    }
+
+    /// A server that speaks TLS as `localhost`; its certificate, in a file and as it is.
+    #[track_caller]
+    pub(crate) fn serve_tls(&self) -> (Served, PathBuf, CertificateDer<'static>) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (cert_file, key_file) = (self.path("cert.pem"), self.path("key.pem"));
+        std::fs::write(&cert_file, cert.pem()).unwrap();
+        std::fs::write(&key_file, signing_key.serialize_pem()).unwrap();
+        let mut command = self.command(&["serve"]);
+        command.env("PUSHPULL_TLS_CERT", &cert_file).env("PUSHPULL_TLS_KEY", &key_file);
+        (Served::start(command), cert_file, cert.der().clone())
     }
 
     /// Runs a command to its end.

@@ -7,22 +7,16 @@ use std::{
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs};
 
-use crate::support::{Home, Served};
+use crate::support::Home;
 
 #[test]
 fn tls_is_spoken_with_the_certificate_that_was_given() {
     let home = Home::new();
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (cert_file, key_file) = (home.path("cert.pem"), home.path("key.pem"));
-    std::fs::write(&cert_file, cert.pem()).unwrap();
-    std::fs::write(&key_file, signing_key.serialize_pem()).unwrap();
-    let mut command = home.command(&["serve"]);
-    command.env("PUSHPULL_TLS_CERT", &cert_file).env("PUSHPULL_TLS_KEY", &key_file);
-    let served = Served::start(command);
+    let (served, _, cert) = home.serve_tls();
     assert!(served.url.starts_with("https://127.0.0.1:"), "{}", served.url);
 
     let mut roots = RootCertStore::empty();
-    roots.add(cert.der().clone()).unwrap();
+    roots.add(cert).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

@@ -5,20 +5,19 @@ use std::time::Duration;
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use pushpull_domain::{Holder, Seq};
-use pushpull_feed::{ConsumerPage, Place, Receive};
-use pushpull_store::LeaseRequest;
+use pushpull_feed::{Place, Receive};
+use pushpull_store::{LeaseRequest, QueueItem};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AtConsumer, GapOut, refused};
+use super::{AtConsumer, GapOut, answer, refused};
 use crate::{
     extract::{Json, Query},
     models::{
         feed_item::{self, FeedItemOut},
-        json::{Object, write_list},
+        json::Object,
         schema,
     },
-    paging,
     problem::Problem,
     routes::poller::query::{limit, patience},
     state::Api,
@@ -105,26 +104,14 @@ pub(crate) async fn receive(
         wait: patience(query.wait, None, limit)?.wait,
     };
     let read = api.feed.receive(&reader, &ask).await.map_err(|error| refused(error, &["query"]))?;
-    Ok(answer(&read))
+    Ok(answer(&read, None, write_handed_out))
 }
 
-fn answer(read: &ConsumerPage) -> Response {
-    let page = &read.page;
-    let size = page.items.iter().map(|item| feed_item::size_hint(item) + 24).sum::<usize>() + 160;
-    let mut out = Vec::with_capacity(size);
-    let mut object = Object::begin(&mut out);
-    write_list(object.value("data"), &page.items, |out, item| {
-        let mut object = Object::begin(out);
-        feed_item::write_fields(&mut object, item.seq, &item.message);
-        object.field("offset", &item.seq.0);
-        object.end();
-    });
-    object.field("done", &page.done).field("pending", &page.pending);
-    if let Some(gap) = read.gap {
-        object.field("gap", &GapOut::from(gap));
-    }
+fn write_handed_out(out: &mut Vec<u8>, item: &QueueItem) {
+    let mut object = Object::begin(out);
+    feed_item::write_fields(&mut object, item.seq, &item.message);
+    object.field("offset", &item.seq.0);
     object.end();
-    paging::json(out)
 }
 
 /// Up to where everything was handled.

@@ -2,19 +2,17 @@
 
 use axum::{Json as Answer, extract::State, response::Response};
 use pushpull_domain::{Endpoint, Seq, Timestamp};
-use pushpull_feed::{ConsumeError, ConsumerPage, Place};
+use pushpull_feed::{ConsumeError, Place};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AtConsumer, GapOut, refused};
+use super::{AtConsumer, GapOut, answer, refused};
 use crate::{
     extract::{Json, Query},
     models::{
         endpoint_in::invalid,
         feed_item::{self, FeedItemOut},
-        json::{Object, write_list},
     },
-    paging,
     problem::{Problem, Unreadable},
     routes::poller::query::{future, limit, patience},
     state::Api,
@@ -69,28 +67,15 @@ pub(crate) async fn poll(
         ConsumeError::Ahead(_) => Problem::Unreadable(Unreadable::Invalid),
         error => refused(error, &["query", "iterator"]),
     });
-    Ok(answer(&api, &endpoint, &read?))
+    let read = read?;
+    let iterator = api.feed.iterators().make(endpoint.no, read.page.reached);
+    Ok(answer(&read, Some(iterator), feed_item::write))
 }
 
 /// The seq after which an iterator points. Here whatever is wrong with it is the same: the official clients go on
 /// without one then.
 fn read_iterator(api: &Api, endpoint: &Endpoint, text: &str) -> Result<Seq, Problem> {
     api.feed.iterators().read(endpoint.no, text).map_err(|_| Problem::Unreadable(Unreadable::Invalid))
-}
-
-fn answer(api: &Api, endpoint: &Endpoint, read: &ConsumerPage) -> Response {
-    let page = &read.page;
-    let size = page.items.iter().map(feed_item::size_hint).sum::<usize>() + 220;
-    let mut out = Vec::with_capacity(size);
-    let mut object = Object::begin(&mut out);
-    write_list(object.value("data"), &page.items, feed_item::write);
-    object.plain("iterator", api.feed.iterators().make(endpoint.no, page.reached));
-    object.field("done", &page.done).field("pending", &page.pending);
-    if let Some(gap) = read.gap {
-        object.field("gap", &GapOut::from(gap));
-    }
-    object.end();
-    paging::json(out)
 }
 
 /// Where a consumer is to go on: one of these.

@@ -10,6 +10,7 @@ use tokio_util::io::{ReaderStream, StreamReader};
 
 use super::{streamed, unreadable};
 use crate::{
+    accept::accepted,
     models::{feed_item, json::Object},
     problem::Problem,
     state::Api,
@@ -28,19 +29,10 @@ enum Coding {
 }
 
 impl Coding {
-    /// What a reader takes (RFC 9110 s. 12.5.3), the best first. A weight of zero is a refusal.
+    /// The best that a reader takes.
     fn accepted(headers: &HeaderMap) -> Self {
-        let given = headers.get_all(header::ACCEPT_ENCODING);
-        let takes = |coding: &str| {
-            given.iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
-                |part| {
-                    let mut parts = part.split(';').map(str::trim);
-                    let named = parts.next().is_some_and(|name| name.eq_ignore_ascii_case(coding));
-                    let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-                    named && weight.is_none_or(|weight| weight > 0.0)
-                },
-            )
-        };
+        let given: Vec<String> = accepted(headers, header::ACCEPT_ENCODING).collect();
+        let takes = |coding: &str| given.iter().any(|given| given == coding);
         if takes("zstd") {
             Self::Zstd
         } else if takes("gzip") {

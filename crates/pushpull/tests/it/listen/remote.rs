@@ -1,6 +1,5 @@
 //! Which server is called, and what is refused before any is.
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::json;
 
 use crate::site::Site;
@@ -72,13 +71,7 @@ const ED25519: &str =
 #[test]
 fn a_server_that_speaks_tls_is_called_with_its_certificate_checked() {
     let home = Home::new();
-    let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (cert_file, key_file) = (home.path("cert.pem"), home.path("key.pem"));
-    std::fs::write(&cert_file, cert.pem()).unwrap();
-    std::fs::write(&key_file, signing_key.serialize_pem()).unwrap();
-    let mut command = home.command(&["serve"]);
-    command.env("PUSHPULL_TLS_CERT", &cert_file).env("PUSHPULL_TLS_KEY", &key_file);
-    let served = Served::start(command);
+    let (served, cert_file, _) = home.serve_tls();
     let url = format!("https://localhost:{}", served.address().port());
 
     let trusting = |ca: bool| {
