@@ -4,7 +4,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rcgen::generate_simple_self_signed;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned, crypto::aws_lc_rs};
 
 use crate::support::Home;

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::site::Site;
-use crate::support::{Home, Served, call, text};
+use crate::support::{Home, call, text};
 
 #[test]
 fn what_cannot_be_meant_is_a_usage_error() {
