@@ -29,7 +29,8 @@ const CALL_MAX: Duration = Duration::from_secs(15);
 const ANSWER_MAX: usize = 1 << 30;
 
 const SERVER_HELP: &str = "The server's URL [default: where the settings say that it listens]";
-const KEY_FILE_HELP: &str = "File with a key of it [default: the admin key file of the settings]";
+const KEY_FILE_HELP: &str =
+    "File with a key of it [default, on this machine alone: the admin key file of the settings]";
 
 /// Which server is called, and with which key.
 #[derive(Debug, Args)]
@@ -54,7 +55,15 @@ impl Remote {
             Some(url) => url.clone(),
             None => own_url(reach)?,
         };
-        let file = self.key_file.as_ref().unwrap_or(&reach.admin_key_file);
+        let file = match &self.key_file {
+            Some(file) => file,
+            None if self.server.as_ref().is_none_or(is_here) => &reach.admin_key_file,
+            // A wrong line in a shell's history must not send the admin key of this machine to a stranger.
+            None => {
+                let said = format!("{url} is not on this machine: name its key with --key-file");
+                return Err(Ending::usage(said).into());
+            }
+        };
         let tls = match url.scheme() {
             "https" => {
                 let config = pushpull_net::client_config(reach.ca_file.as_deref())?;
@@ -86,6 +95,17 @@ fn own_url(reach: &Reach) -> Result<Url> {
     }
     let scheme = if reach.tls { "https" } else { "http" };
     Url::parse(&format!("{scheme}://{address}")).context("make a URL of where the server listens")
+}
+
+/// Whether a server is on this machine, whatever the answer of a lookup. So no name below `localhost`: those are looked
+/// up like any other.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
+        None => false,
+    }
 }
 
 /// The key in a file, as it is sent.
@@ -303,5 +323,34 @@ impl Answer {
 
     fn problem(&self) -> Value {
         serde_json::from_slice(self.0.body()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_and_localhost_are_on_this_machine() {
+        for url in [
+            "http://127.0.0.1:1",
+            "http://127.1",
+            "https://localhost",
+            "http://[::1]",
+            "http://[::ffff:127.0.0.1]",
+        ] {
+            assert!(is_here(&base(url).unwrap()), "{url}");
+        }
+        for url in [
+            "http://0.0.0.0:1",
+            "http://10.0.0.1",
+            "http://[::]",
+            "http://[::ffff:10.0.0.1]",
+            "https://example.com",
+            "https://a.localhost",
+            "https://localhost.example.com",
+        ] {
+            assert!(!is_here(&base(url).unwrap()), "{url}");
+        }
     }
 }

@@ -28,6 +28,30 @@ fn what_cannot_be_meant_is_a_usage_error() {
 }
 
 #[test]
+fn the_admin_key_of_this_machine_goes_to_no_other() {
+    let home = Home::new();
+    std::fs::create_dir(home.data()).unwrap();
+    let key = home.data().join("admin.key");
+    std::fs::write(&key, "a key").unwrap();
+    // An address that is not loopback, and leads here all the same.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let server = format!("http://0.0.0.0:{}", listener.local_addr().unwrap().port());
+    let verbs = [&["listen", "3000"][..], &["trigger", "svix.ping"], &["audit", "--endpoint", "e"]];
+    for verb in verbs {
+        let complaint = home.fails(&[verb, &["--server", &server]].concat(), 2);
+        assert!(complaint.contains("name its key with --key-file"), "{verb:?}: {complaint}");
+        let called = listener.accept().unwrap_err();
+        assert_eq!(called.kind(), std::io::ErrorKind::WouldBlock, "{verb:?} called it");
+    }
+    // With a key of its own it is called; here nobody listens.
+    for verb in verbs {
+        let args = [verb, &["--server", "http://0.0.0.0:1", "--key-file", key.to_str().unwrap()]].concat();
+        home.fails(&args, 7);
+    }
+}
+
+#[test]
 fn a_server_that_cannot_be_reached_at_the_start_is_told_by_the_exit_code() {
     let home = Home::new();
     std::fs::write(home.path("key"), "a key").unwrap();
