@@ -1,7 +1,7 @@
 //! The promises of the real binary, broken from outside: killed, starved, lied to, attacked.
 //!
 //! Each test prints its seed; `PUSHPULL_TORTURE_SEED` runs it again. `PUSHPULL_TORTURE_KILLS=1000` makes the
-//! kill loops long ones.
+//! kill loops long ones, which nextest ends too soon without `--profile long`.
 #![expect(
     clippy::unwrap_used,
     reason = "a test may fail by panicking; clippy sees only `#[test]` functions as tests"
