@@ -45,8 +45,8 @@ pub struct Reading {
     pub bytes: usize,
 }
 
-/// Bytes of payloads of a whole page: 8 MiB.
-pub const PAGE_BYTES: usize = 8 << 20;
+/// Bytes of payloads of a whole page: 2 MiB. It is held until it is taken, or its reader is cut off.
+pub const PAGE_BYTES: usize = 2 << 20;
 /// Bytes of payloads of a piece of a stream: 256 KiB. That much, and what is made of it, is held for who has stopped
 /// reading, until it is cut off.
 pub const PIECE_BYTES: usize = 256 << 10;

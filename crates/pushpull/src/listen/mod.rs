@@ -1,5 +1,6 @@
 //! Taking calls in: bounded connections, bounded waits, a stop that lets what is under way finish.
 
+mod answer;
 mod body;
 mod caller;
 mod rest;
@@ -35,6 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::Service;
 
 use self::{
+    answer::Answer,
     body::Timely,
     caller::Caller,
     rest::Rest,
@@ -55,13 +57,14 @@ const FIRST_HEAD_MAX: Duration = Duration::from_secs(10);
 const IDLE_MAX: Duration = Duration::from_secs(75);
 /// Longest time for the body of a request, from its head to its end: a megabyte comes in it over any line.
 const BODY_MAX: Duration = Duration::from_secs(30);
-/// Longest time in which who is answered takes nothing of it. A reader that has stopped reading is cut off, and goes
-/// on later from the last that it got; what is not sent is held in memory until then, a piece at most.
+/// Longest time in which who is answered takes nothing of it: over HTTP/1 of what is written, over HTTP/2 of one of its
+/// answers. A reader that has stopped reading is cut off, and goes on later from the last that it got; what was made of
+/// its answer is held in memory until then.
 const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// Longest time to finish what is under way on a connection that is to close: who does not read is not waited for.
 const FINISH_MAX: Duration = Duration::from_mins(1);
-/// Most requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 256;
+/// Most requests at once on one HTTP/2 connection: as many as RFC 9113 s. 6.5.2 recommends at least.
+const STREAMS_MAX: u32 = 100;
 /// How long to wait when the system gives no descriptor for a connection.
 const ACCEPT_WAIT: Duration = Duration::from_millis(100);
 
@@ -103,6 +106,7 @@ impl Front {
             proxies: self.proxies,
             router,
             places: Arc::new(Semaphore::new(connections_max())),
+            http: Arc::new(builder()),
             http1: Arc::new(builder().http1_only()),
             http2: Arc::new(builder().http2_only()),
             stop: stop.clone(),
@@ -137,6 +141,7 @@ struct Acceptor {
     proxies: Arc<[IpNet]>,
     router: Router,
     places: Arc<Semaphore>,
+    http: Arc<auto::Builder<TokioExecutor>>,
     http1: Arc<auto::Builder<TokioExecutor>>,
     http2: Arc<auto::Builder<TokioExecutor>>,
     stop: CancellationToken,
@@ -230,11 +235,12 @@ impl Acceptor {
         let service = service_fn(move |request: Request<Incoming>| {
             let held_back = request.headers().contains_key(header::EXPECT);
             let request = request.map(|body| Rest::new(body, held_back, tasks.clone()));
-            answer(router.clone(), request, caller.clone(), seen.begin())
+            answer(router.clone(), request, caller.clone(), seen.begin(), version != Version::One)
         });
         let http = match version {
             Version::One => &self.http1,
             Version::Two => &self.http2,
+            Version::Unknown => &self.http,
         };
         let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
         let idle = async {
@@ -245,9 +251,17 @@ impl Acceptor {
             }
             false
         };
+        let unread = async {
+            if version == Version::One {
+                // Writes that get nowhere end it; no timer has to look.
+                std::future::pending::<()>().await;
+            }
+            usage.until_unread(UNREAD_MAX).await;
+        };
         let let_finish = tokio::select! {
             _ = &mut connection => false,
             let_finish = idle => let_finish,
+            () = unread => false,
             () = self.stop.cancelled() => true,
         };
         if let_finish {
@@ -266,6 +280,8 @@ impl Acceptor {
 enum Version {
     One,
     Two,
+    /// Too little came at first to tell.
+    Unknown,
 }
 
 impl Version {
@@ -274,7 +290,11 @@ impl Version {
         const PREFACE: &[u8] = b"PRI";
         let mut first = [0; PREFACE.len()];
         let length = stream.peek(&mut first).await?;
-        Ok(if first[..length] == *PREFACE { Self::Two } else { Self::One })
+        Ok(match &first[..length] {
+            PREFACE => Self::Two,
+            begun if !begun.is_empty() && PREFACE.starts_with(begun) => Self::Unknown,
+            _ => Self::One,
+        })
     }
 }
 
@@ -309,18 +329,19 @@ async fn answer(
     mut router: Router,
     request: Request<Rest<Incoming>>,
     caller: Caller,
-    _under_way: UnderWay,
-) -> Result<Response<Body>, Infallible> {
+    under_way: UnderWay,
+    pieces: bool,
+) -> Result<Response<Answer<Body>>, Infallible> {
     let noted = tracing::enabled!(tracing::Level::DEBUG).then(|| {
         let client = caller.address(request.headers());
         (client, request.method().clone(), request.uri().path().to_owned(), Instant::now())
     });
-    let response = router.call(request.map(|body| Body::new(Timely::new(body, BODY_MAX)))).await;
-    if let (Some((client, method, path, start)), Ok(response)) = (noted, &response) {
+    let Ok(response) = router.call(request.map(|body| Body::new(Timely::new(body, BODY_MAX)))).await;
+    if let Some((client, method, path, start)) = noted {
         let (status, duration_ms) = (response.status().as_u16(), start.elapsed().as_millis() as u64);
         tracing::debug!(%client, %method, path, status, duration_ms, "answered");
     }
-    response
+    Ok(response.map(|body| Answer::new(body, under_way, pieces)))
 }
 
 /// Whether an accept failed because of the connection, not of us.

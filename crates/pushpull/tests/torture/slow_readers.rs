@@ -1,8 +1,13 @@
-//! Readers that stop reading: they hold little, are cut off, and go on later from the last that they got.
+//! Readers that stop reading, over both kinds of HTTP: they hold little, are cut off, and go on later from the last that
+//! they got.
 
 use std::time::Duration;
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::Empty;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -22,6 +27,12 @@ const READERS: usize = 20;
 const MEMORY_MAX: u64 = 80;
 /// Longest until they are cut off: half a minute without a byte, and a moment.
 const CUT_OFF_MAX: Duration = Duration::from_secs(40);
+
+/// Streams of one connection, and the most that they may take together, in MiB: of those that asked for pages, one each.
+const STREAMS: usize = 90;
+const STREAMS_MEMORY_MAX: u64 = 200;
+/// Longest until a connection ends whose streams nobody reads: half a minute, half as long again, and a moment.
+const UNREAD_MAX: Duration = Duration::from_mins(1);
 
 /// A reader that asks for everything and takes nothing; what it gets once it reads again, until it is cut off.
 async fn stalled(server: &Server, accept: &str, stopped: &tokio::sync::Barrier) -> Vec<u8> {
@@ -47,8 +58,8 @@ async fn stalled(server: &Server, accept: &str, stopped: &tokio::sync::Barrier) 
     got
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_stops_reading_holds_little_and_is_cut_off() {
+/// A server with a queue of many large messages.
+async fn start() -> Server {
     let server = Home::new().start().await;
     let mut client = server.client();
     client.app("app").await;
@@ -59,7 +70,40 @@ async fn who_stops_reading_holds_little_and_is_cut_off() {
         let message = json!({ "eventType": "a", "payload": { "n": n, "filling": filling } });
         client.post("/api/v1/app/app/msg", &message).await.expect(202);
     }
+    server
+}
 
+/// Over HTTP/2 the connection itself is alive and answers pings: what is left is each of its streams.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_leaves_its_http2_streams_unread_is_cut_off() {
+    let server = start().await;
+    let before = server.memory_peak();
+    let stream = TcpSocket::new_v4().unwrap().connect(server.address).await.unwrap();
+    let (mut send, connection) =
+        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let mut speaking = JoinSet::new();
+    speaking.spawn(connection);
+    let mut answers = Vec::new();
+    for n in 0..STREAMS {
+        let accept = ["application/json", "application/x-ndjson", "text/event-stream"][n % 3];
+        let request = Request::get(format!("http://{}/api/v1/app/app/poller/sink?limit=250", server.address))
+            .header("authorization", format!("Bearer {}", Home::KEY))
+            .header("accept", accept);
+        send.ready().await.unwrap();
+        answers.push(send.send_request(request.body(Empty::new()).unwrap()).await.unwrap());
+        assert_eq!(answers[n].status(), 200);
+    }
+    let ended = timeout(UNREAD_MAX, speaking.join_next()).await;
+    let held = server.memory_peak() - before;
+    say(format!("{} streams that nobody read held {held} MiB", answers.len()));
+    assert!(ended.is_ok(), "the connection is still served");
+    assert!(held < STREAMS_MEMORY_MAX, "{held} MiB");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_stops_reading_holds_little_and_is_cut_off() {
+    let server = start().await;
+    let mut client = server.client();
     let before = server.memory_peak();
     let stopped = std::sync::Arc::new(tokio::sync::Barrier::new(2 * READERS + 1));
     let server = std::sync::Arc::new(server);
@@ -92,7 +136,7 @@ async fn who_stops_reading_holds_little_and_is_cut_off() {
     let last: Vec<u64> = text.lines().filter_map(seq).collect();
     let next = last.last().expect("some lines came") + 1;
     let path = format!("/api/v1/app/app/poller/sink?from={next}&limit=1");
-    let page = client.call(Method::GET, &path, bytes::Bytes::new()).await.expect(200).json();
+    let page = client.call(Method::GET, &path, Bytes::new()).await.expect(200).json();
     assert_eq!(page["data"][0]["seq"], next);
 }
 
