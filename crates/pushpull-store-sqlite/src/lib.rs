@@ -12,7 +12,6 @@ mod behind;
 mod catalog;
 mod catalog_rows;
 mod checkpoint;
-mod codec;
 mod consumer_rows;
 mod consumers;
 mod deliveries;
@@ -48,7 +47,7 @@ use pushpull_domain::{
     Chance, Clock,
     seal::{MasterKey, Sealer},
 };
-use pushpull_store::{Error, WriteError};
+use pushpull_store::{Error, WriteError, codec};
 use rusqlite::{Connection, OptionalExtension};
 
 pub use restore::restore;

@@ -6,6 +6,7 @@
 
 pub mod audit;
 pub mod catalog;
+pub mod codec;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod consumers;

@@ -8,44 +8,44 @@ use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, MessageKey, Position, Seq,
 const PLACE_BITS: u32 = 40;
 const PLACE_MASK: i64 = (1 << PLACE_BITS) - 1;
 /// Largest number of an application or endpoint that still fits a key.
-pub(crate) const NO_MAX: u32 = (1 << 23) - 1;
+pub const NO_MAX: u32 = (1 << 23) - 1;
 
 fn join(no: u32, place: u64) -> i64 {
     (i64::from(no) << PLACE_BITS) | (place as i64 & PLACE_MASK)
 }
 
 /// The first and the last key that a number's rows can have.
-pub(crate) fn range(no: u32) -> (i64, i64) {
+pub fn range(no: u32) -> (i64, i64) {
     (join(no, 0), join(no, PLACE_MASK as u64))
 }
 
 /// The place in a key.
-pub(crate) fn place(key: i64) -> u64 {
+pub fn place(key: i64) -> u64 {
     (key & PLACE_MASK) as u64
 }
 
 /// The number in a key.
-pub(crate) fn no(key: i64) -> u32 {
+pub fn no(key: i64) -> u32 {
     (key >> PLACE_BITS) as u32
 }
 
-pub(crate) fn message_key(key: MessageKey) -> i64 {
+pub fn message_key(key: MessageKey) -> i64 {
     join(key.app.0, key.position.0)
 }
 
-pub(crate) fn to_message_key(key: i64) -> MessageKey {
+pub fn to_message_key(key: i64) -> MessageKey {
     MessageKey { app: AppNo(no(key)), position: Position(place(key)) }
 }
 
-pub(crate) fn delivery_key(key: DeliveryKey) -> i64 {
+pub fn delivery_key(key: DeliveryKey) -> i64 {
     join(key.endpoint.0, key.seq.0)
 }
 
-pub(crate) fn to_delivery_key(key: i64) -> DeliveryKey {
+pub fn to_delivery_key(key: i64) -> DeliveryKey {
     DeliveryKey { endpoint: EndpointNo(no(key)), seq: Seq(place(key)) }
 }
 
-pub(crate) fn attempt_key(endpoint: EndpointNo, n: u64) -> i64 {
+pub fn attempt_key(endpoint: EndpointNo, n: u64) -> i64 {
     join(endpoint.0, n)
 }
 
@@ -70,7 +70,7 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
-pub(crate) fn fanout(pairs: &[(EndpointNo, Seq)]) -> Vec<u8> {
+pub fn fanout(pairs: &[(EndpointNo, Seq)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(pairs.len() * 6);
     for (endpoint, seq) in pairs {
         put(&mut out, u64::from(endpoint.0));
@@ -80,7 +80,7 @@ pub(crate) fn fanout(pairs: &[(EndpointNo, Seq)]) -> Vec<u8> {
 }
 
 /// `None`: not what [`fanout`] wrote.
-pub(crate) fn to_fanout(mut bytes: &[u8]) -> Option<Vec<(EndpointNo, Seq)>> {
+pub fn to_fanout(mut bytes: &[u8]) -> Option<Vec<(EndpointNo, Seq)>> {
     let mut pairs = Vec::new();
     while !bytes.is_empty() {
         let endpoint = u32::try_from(take(&mut bytes)?).ok()?;
@@ -89,7 +89,7 @@ pub(crate) fn to_fanout(mut bytes: &[u8]) -> Option<Vec<(EndpointNo, Seq)>> {
     Some(pairs)
 }
 
-pub(crate) fn timings(timings: &Timings) -> Vec<u8> {
+pub fn timings(timings: &Timings) -> Vec<u8> {
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let mut out = Vec::with_capacity(16);
     put(&mut out, micros(timings.wait));
@@ -101,7 +101,7 @@ pub(crate) fn timings(timings: &Timings) -> Vec<u8> {
 }
 
 /// What cannot be read counts as not measured.
-pub(crate) fn to_timings(mut bytes: &[u8]) -> Timings {
+pub fn to_timings(mut bytes: &[u8]) -> Timings {
     let mut next = || take(&mut bytes).unwrap_or(0);
     let (wait, total) = (Duration::from_micros(next()), Duration::from_micros(next()));
     let mut step = || next().checked_sub(1).map(Duration::from_micros);
@@ -109,7 +109,7 @@ pub(crate) fn to_timings(mut bytes: &[u8]) -> Timings {
 }
 
 /// Names never contain a space, so a list is one text; empty: `None`.
-pub(crate) fn words<T: AsRef<str>>(list: impl IntoIterator<Item = T>) -> Option<String> {
+pub fn words<T: AsRef<str>>(list: impl IntoIterator<Item = T>) -> Option<String> {
     let mut text = String::new();
     for word in list {
         if !text.is_empty() {

@@ -1,0 +1,133 @@
+//! How a connection is made: from a URL to a session whose settings are known.
+
+use std::{sync::Arc, time::Duration};
+
+use pushpull_store::Error;
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::CryptoProvider,
+    pki_types::{CertificateDer, ServerName, UnixTime},
+};
+use tokio_postgres::{
+    Client, Config, Connection, Socket,
+    config::{SslMode, TargetSessionAttrs},
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::fault::Fault;
+
+/// The tokio stream under a connection.
+pub(crate) type Stream = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream;
+
+/// How long is waited for one server to answer when connecting.
+const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// A connection whose packets are not answered for so long is dead.
+const SILENT_MAX: Duration = Duration::from_secs(10);
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Reads: a statement that takes too long is given up by the server.
+    Reading,
+    /// Writes: a commit waits for its standby as long as that takes, since one that is given up has happened anyway.
+    /// A transaction in which nothing happens is ended by the server, so that one who stops within it holds up nobody.
+    Writing,
+}
+
+impl Purpose {
+    fn settings(self) -> &'static str {
+        match self {
+            Self::Reading => "-c statement_timeout=15s",
+            Self::Writing => {
+                "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s"
+            }
+        }
+    }
+}
+
+/// Makes connections of one kind.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    config: Config,
+    tls: MakeRustlsConnect,
+}
+
+impl Connector {
+    /// From a `postgres://` URL, which may name several hosts: the one that takes writes is used.
+    pub(crate) fn new(url: &str, purpose: Purpose) -> Result<Self, Error> {
+        let mut config: Config = url.parse().map_err(|error| Error::Unavailable(Arc::new(error)))?;
+        let own = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
+        config
+            .options(format!("{own}{} -c jit=off -c synchronous_commit=on", purpose.settings()))
+            .target_session_attrs(TargetSessionAttrs::ReadWrite)
+            .connect_timeout(CONNECT_MAX)
+            .tcp_user_timeout(SILENT_MAX)
+            .keepalives_idle(SILENT_MAX)
+            .keepalives_interval(Duration::from_secs(2))
+            .keepalives_retries(3);
+        if config.get_application_name().is_none() {
+            config.application_name("pushpull");
+        }
+        let tls = MakeRustlsConnect::new(tls(config.get_ssl_mode()));
+        Ok(Self { config, tls })
+    }
+
+    pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Stream>), Fault> {
+        Ok(self.config.connect(self.tls.clone()).await?)
+    }
+}
+
+/// `sslmode=require`: the server proves its name. `prefer`, which is the default: encrypted if the server can, and
+/// whoever it is, as libpq has it.
+fn tls(mode: SslMode) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the protocol's versions");
+    if mode == SslMode::Require {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return builder.with_root_certificates(roots).with_no_client_auth();
+    }
+    builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider))).with_no_client_auth()
+}
+
+/// Takes any certificate.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,80 @@
+//! Days and their partitions.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use pushpull_domain::Timestamp;
+
+use crate::{Db, fault::Fault, migrate};
+
+const DAY_MILLIS: i64 = 24 * 3_600_000;
+/// The tables that lie in partitions.
+pub(crate) const PARTITIONED: [&str; 3] = ["message", "delivery", "attempt"];
+
+/// The day of a moment, counted from the Unix epoch.
+pub(crate) fn day_of(at: Timestamp) -> i32 {
+    at.as_millis().div_euclid(DAY_MILLIS) as i32
+}
+
+/// The newest day that this node knows to be open.
+#[derive(Default)]
+pub(crate) struct Newest(AtomicI32);
+
+impl Newest {
+    /// It may be newer by now.
+    pub(crate) fn get(&self) -> i32 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn learn(&self, day: i32) {
+        self.0.fetch_max(day, Ordering::SeqCst);
+    }
+}
+
+impl Db {
+    /// The day to write to at a moment, opened if it is not yet; a newer one if another node was ahead.
+    pub(crate) async fn open_day(&self, at: Timestamp) -> Result<i32, Fault> {
+        let day = day_of(at);
+        if day > self.newest_day.get() {
+            self.open_day_now(day).await?;
+        }
+        Ok(self.newest_day.get())
+    }
+
+    /// Asks which day is the newest, and opens one if that is older.
+    pub(crate) async fn open_day_now(&self, day: i32) -> Result<(), Fault> {
+        let conn = self.writes.lend().await?;
+        let newest = async || {
+            let row = conn.query_one("SELECT max(day) FROM open_day", &[]).await?;
+            Ok::<_, Fault>(row.get::<_, Option<i32>>(0).unwrap_or(0))
+        };
+        if newest().await? < day {
+            conn.batch("BEGIN").await?;
+            let opened = async {
+                conn.execute("SELECT pg_advisory_xact_lock($1)", &[&migrate::LOCK]).await?;
+                if newest().await? < day {
+                    conn.batch(&partitions(day)).await?;
+                }
+                conn.batch("COMMIT").await
+            };
+            if let Err(fault) = opened.await {
+                conn.discard();
+                return Err(fault);
+            }
+        }
+        self.newest_day.learn(newest().await?);
+        Ok(())
+    }
+}
+
+/// Makes a day's partitions. Attached, not made in place: that would have to wait for everyone who reads the table.
+fn partitions(day: i32) -> String {
+    let mut sql = String::new();
+    for table in PARTITIONED {
+        sql += &format!(
+            "CREATE TABLE {table}_{day} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE, CHECK (day = {day}));
+             ALTER TABLE {table} ATTACH PARTITION {table}_{day} FOR VALUES IN ({day});
+             ALTER TABLE {table}_{day} DROP CONSTRAINT {table}_{day}_day_check;\n"
+        );
+    }
+    sql + &format!("INSERT INTO open_day (day) VALUES ({day});")
+}

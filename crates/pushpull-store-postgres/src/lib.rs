@@ -1,0 +1,204 @@
+//! The store of many nodes: one PostgreSQL, any number of processes that work on it.
+//!
+//! An acknowledged write is committed with `synchronous_commit=on`, on the synchronous standby too where there is one;
+//! a commit that the server warns of was not acknowledged. Positions and seqs are given inside the transaction that
+//! writes the row, under a lock on the application's row that is released only when they are visible: they are dense
+//! and in commit order, whatever node writes. Absent on purpose: any rule of delivery.
+
+mod audit;
+mod catalog;
+mod connect;
+mod consumers;
+mod days;
+mod deliveries;
+mod fault;
+mod feed;
+mod messages;
+mod migrate;
+mod pool;
+mod rows;
+mod tx;
+mod upkeep;
+mod work_queue;
+
+use std::sync::{
+    Arc, Mutex, RwLock,
+    atomic::{AtomicI32, AtomicI64, Ordering},
+};
+
+use futures_util::future::BoxFuture;
+use pushpull_domain::{
+    Chance, Clock, Timestamp,
+    seal::{MasterKey, Sealer},
+};
+use pushpull_store::{CommitListener, Error, WriteError};
+use tokio_util::task::TaskTracker;
+
+use crate::{
+    connect::{Connector, Purpose},
+    fault::Fault,
+    pool::Pool,
+    tx::{News, Tx},
+};
+
+/// What a store needs from outside.
+pub struct Options {
+    /// Where the database is: a `postgres://` URL, of several hosts too.
+    pub url: String,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// Where random bytes come from.
+    pub chance: Arc<dyn Chance>,
+    /// The master key that seals secrets: the same on every node.
+    pub master_key: MasterKey,
+    /// Master keys used before: they open what they sealed.
+    pub older_master_keys: Vec<MasterKey>,
+}
+
+/// Most connections that read, and that write.
+const READS_MAX: usize = 8;
+const WRITES_MAX: usize = 8;
+
+/// A store in a `PostgreSQL` database.
+pub struct Postgres {
+    db: Arc<Db>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Postgres")
+    }
+}
+
+/// What everything here works with.
+pub(crate) struct Db {
+    pub(crate) reads: Arc<Pool>,
+    pub(crate) writes: Arc<Pool>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) chance: Arc<dyn Chance>,
+    pub(crate) sealer: Sealer,
+    /// What must come to an end before the store is closed.
+    pub(crate) tasks: TaskTracker,
+    pub(crate) newest_day: days::Newest,
+    listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
+    history: u64,
+    node: AtomicI32,
+    last_at: AtomicI64,
+}
+
+impl Postgres {
+    /// Opens the store of a database, migrated as needed.
+    pub async fn open(options: Options) -> Result<Self, Error> {
+        Self::open_or_fault(options).await.map_err(Error::from)
+    }
+
+    async fn open_or_fault(options: Options) -> Result<Self, Fault> {
+        let pool = |purpose, max| Ok::<_, Error>(Pool::new(Connector::new(&options.url, purpose)?, max));
+        let (reads, writes) = (pool(Purpose::Reading, READS_MAX)?, pool(Purpose::Writing, WRITES_MAX)?);
+        let conn = writes.lend().await?;
+        migrate::run(&conn).await?;
+        // What migrating set for this session is not for others.
+        conn.discard();
+        let history = history(&writes, &*options.chance).await?;
+        let db = Arc::new(Db {
+            reads,
+            writes,
+            sealer: Sealer::new("endpoint", &options.master_key, &options.older_master_keys),
+            clock: options.clock,
+            chance: options.chance,
+            tasks: TaskTracker::new(),
+            newest_day: days::Newest::default(),
+            listeners: RwLock::default(),
+            history,
+            node: AtomicI32::new(0),
+            last_at: AtomicI64::new(0),
+        });
+        db.open_day_now(days::day_of(db.clock.now())).await?;
+        Ok(Self { db })
+    }
+
+    /// Does a piece of work that writes, to its end even if who asked goes away.
+    pub(crate) fn change<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, WriteError>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Db>) -> W + Send + 'static,
+        W: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        let task = self.db.tasks.spawn(work(Arc::clone(&self.db)));
+        Box::pin(async move {
+            match task.await {
+                Ok(result) => Ok(result?),
+                Err(error) => Err(Error::Unavailable(Arc::new(error)).into()),
+            }
+        })
+    }
+
+    /// The same, of what only fails when storage does.
+    pub(crate) fn write<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Db>) -> W + Send + 'static,
+        W: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        let written = self.change(work);
+        Box::pin(async move { written.await.map_err(|error| Fault::Refused(error).into()) })
+    }
+
+    /// Reads.
+    pub(crate) fn read<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Db>) -> W + Send + 'static,
+        W: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        let db = Arc::clone(&self.db);
+        Box::pin(async move { Ok(work(db).await?) })
+    }
+}
+
+impl Db {
+    /// Begins a transaction.
+    pub(crate) async fn begin(self: &Arc<Self>) -> Result<Tx, Fault> {
+        Tx::begin(self).await
+    }
+
+    /// The moment of a transaction (not before that of one before it), and what the clock says.
+    pub(crate) fn moment(&self) -> (Timestamp, Timestamp) {
+        let wall = self.clock.now();
+        let last = self.last_at.fetch_max(wall.as_millis(), Ordering::SeqCst);
+        (Timestamp::from_millis(last.max(wall.as_millis())), wall)
+    }
+
+    /// Which node this is; 0: none yet.
+    pub(crate) fn node_no(&self) -> i32 {
+        self.node.load(Ordering::SeqCst)
+    }
+
+    /// Tells listeners of what was committed.
+    pub(crate) fn tell(&self, news: &News) {
+        let listeners = self.listeners.read().expect("nobody panics while holding this lock");
+        for listener in listeners.iter() {
+            for app in &news.configured {
+                listener.configured(*app);
+            }
+            if !news.appended.is_empty() {
+                listener.appended(&news.appended);
+            }
+            for endpoint in &news.rescheduled {
+                listener.rescheduled(*endpoint);
+            }
+        }
+    }
+}
+
+/// Which history the database holds: made with it, and anew by a restore.
+async fn history(writes: &Arc<Pool>, source: &dyn Chance) -> Result<u64, Fault> {
+    let conn = writes.lend().await?;
+    conn.execute(
+        "INSERT INTO setting (name, value) VALUES ('history', $1) ON CONFLICT DO NOTHING",
+        &[&source.word().cast_signed()],
+    )
+    .await?;
+    let row = conn.query_one("SELECT value FROM setting WHERE name = 'history'", &[]).await?;
+    Ok(row.get::<_, i64>(0).cast_unsigned())
+}

@@ -1,0 +1,179 @@
+//! Connections, kept open and lent.
+//!
+//! Our own, since a pool must hear what the server says beside its answers: a commit whose wait for the standby was
+//! cut off succeeds, with a warning.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::future::poll_fn;
+use pushpull_store::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_postgres::{
+    AsyncMessage, Client, Row, Statement,
+    types::{ToSql, Type},
+};
+
+use crate::{connect::Connector, fault::Fault};
+
+/// Most statements that are kept prepared on a connection.
+const STATEMENTS_MAX: usize = 512;
+
+/// What a statement is given.
+pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// One connection to the server.
+pub(crate) struct Conn {
+    client: Client,
+    statements: Mutex<HashMap<Box<str>, Statement>>,
+    warnings: Arc<AtomicU64>,
+}
+
+impl Conn {
+    /// Connects. What comes in is handled on a task of its own, which ends with the connection.
+    pub(crate) async fn open(connector: &Connector) -> Result<Self, Fault> {
+        let (client, mut connection) = connector.connect().await?;
+        let warnings = Arc::new(AtomicU64::new(0));
+        let heard = Arc::clone(&warnings);
+        #[expect(clippy::disallowed_methods, reason = "it ends with the connection, which the pool owns")]
+        tokio::spawn(async move {
+            // The notice of a statement comes before its end, so it is heard before who waits for that goes on.
+            while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
+                if let AsyncMessage::Notice(notice) = message
+                    && notice.severity() == "WARNING"
+                {
+                    heard.fetch_add(1, Ordering::SeqCst);
+                    tracing::warn!(said = %notice.message(), "PostgreSQL warns");
+                }
+            }
+        });
+        Ok(Self { client, statements: Mutex::default(), warnings })
+    }
+
+    /// How often the server has warned on this connection.
+    pub(crate) fn warnings(&self) -> u64 {
+        self.warnings.load(Ordering::SeqCst)
+    }
+
+    /// The statement of this text, prepared at its first use.
+    pub(crate) async fn prepare(&self, sql: &str) -> Result<Statement, Fault> {
+        self.prepare_typed(sql, &[]).await
+    }
+
+    /// The same, with types where the text leaves them open.
+    pub(crate) async fn prepare_typed(&self, sql: &str, types: &[Type]) -> Result<Statement, Fault> {
+        let known = self.statements.lock().expect("nobody panics while holding this lock").get(sql).cloned();
+        if let Some(statement) = known {
+            return Ok(statement);
+        }
+        let statement = self.client.prepare_typed(sql, types).await?;
+        let mut statements = self.statements.lock().expect("nobody panics while holding this lock");
+        if statements.len() >= STATEMENTS_MAX {
+            statements.clear();
+        }
+        statements.insert(sql.into(), statement.clone());
+        Ok(statement)
+    }
+
+    /// The rows of a query.
+    pub(crate) async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Fault> {
+        Ok(self.client.query(&self.prepare(sql).await?, params).await?)
+    }
+
+    /// The only row of a query, if there is one.
+    pub(crate) async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Fault> {
+        Ok(self.client.query_opt(&self.prepare(sql).await?, params).await?)
+    }
+
+    /// The only row of a query that always has one.
+    pub(crate) async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Fault> {
+        Ok(self.client.query_one(&self.prepare(sql).await?, params).await?)
+    }
+
+    /// Changes rows; how many.
+    pub(crate) async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Fault> {
+        Ok(self.client.execute(&self.prepare(sql).await?, params).await?)
+    }
+
+    /// Statements without parameters, separated by semicolons.
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), Fault> {
+        Ok(self.client.batch_execute(sql).await?)
+    }
+
+    /// The driver's own, for statements that are sent together.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// Connections of one kind.
+pub(crate) struct Pool {
+    connector: Connector,
+    idle: Mutex<Vec<Conn>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Pool {
+    /// At most so many connections.
+    pub(crate) fn new(connector: Connector, max: usize) -> Arc<Self> {
+        Arc::new(Self { connector, idle: Mutex::default(), permits: Arc::new(Semaphore::new(max)) })
+    }
+
+    /// A connection: one that is idle, or a new one; waits as long as as many as may be are lent.
+    pub(crate) async fn lend(self: &Arc<Self>) -> Result<Lent, Fault> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Closing)?;
+        let idle = || self.idle.lock().expect("nobody panics while holding this lock").pop();
+        let conn = loop {
+            match idle() {
+                Some(conn) if conn.client.is_closed() => {}
+                Some(conn) => break conn,
+                None => break Conn::open(&self.connector).await?,
+            }
+        };
+        Ok(Lent { conn: Some(conn), pool: Arc::clone(self), _permit: permit })
+    }
+
+    /// Closes what is idle, and the rest when it comes back.
+    pub(crate) fn close(&self) {
+        self.permits.close();
+        self.idle.lock().expect("nobody panics while holding this lock").clear();
+    }
+}
+
+/// A connection that is lent; it goes back when this is dropped.
+pub(crate) struct Lent {
+    conn: Option<Conn>,
+    pool: Arc<Pool>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl std::ops::Deref for Lent {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        self.conn.as_ref().expect("it is there until this is dropped")
+    }
+}
+
+impl Lent {
+    /// Closes the connection: nobody knows in what state it is.
+    pub(crate) fn discard(mut self) {
+        self.conn = None;
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(conn) = self.conn.take()
+            && !conn.client.is_closed()
+            && !self.pool.permits.is_closed()
+        {
+            self.pool.idle.lock().expect("nobody panics while holding this lock").push(conn);
+        }
+    }
+}

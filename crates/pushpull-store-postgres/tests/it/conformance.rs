@@ -1,0 +1,5 @@
+//! The suite that each backend passes.
+
+use crate::support::InDatabase;
+
+pushpull_store::conformance!(InDatabase::new());

@@ -1,0 +1,6 @@
+//! The PostgreSQL store, from outside. Needs a server: `./scripts/postgres with cargo nextest run ...`.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests, which are not seen as tests")]
+
+mod conformance;
+mod support;
