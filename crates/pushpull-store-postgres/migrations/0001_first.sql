@@ -262,3 +262,20 @@ CREATE UNLOGGED TABLE news (
     configured integer[] NOT NULL     -- applications that were changed
 );
 CREATE INDEX news_at ON news (at);
+
+-- The newest message of an application, wherever it lies: for the first of a day.
+CREATE FUNCTION last_message(of_app integer, OUT key bigint, OUT created_at bigint) RETURNS SETOF record
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY SELECT m.key, m.created_at FROM message m
+        WHERE m.key BETWEEN of_app::bigint << 40 AND ((of_app::bigint + 1) << 40) - 1 ORDER BY m.key DESC LIMIT 1;
+END $$;
+
+-- The newest delivery of an endpoint.
+CREATE FUNCTION last_delivery(of_endpoint integer) RETURNS SETOF bigint
+LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN QUERY SELECT d.key FROM delivery d
+        WHERE d.key BETWEEN of_endpoint::bigint << 40 AND ((of_endpoint::bigint + 1) << 40) - 1
+        ORDER BY d.key DESC LIMIT 1;
+END $$;
