@@ -17,6 +17,7 @@ mod fault;
 mod feed;
 mod messages;
 mod migrate;
+mod named;
 mod pool;
 mod rows;
 mod tx;

@@ -88,12 +88,7 @@ pub fn endpoint<C: Columns>(row: &C, sealer: &Sealer) -> Result<Endpoint, C::Fau
 
 impl<C: Columns> RowOf<'_, C> {
     /// A column of JSON that is sealed for a place.
-    fn opened<T: DeserializeOwned>(
-        &self,
-        column: &str,
-        sealer: &Sealer,
-        place: &str,
-    ) -> Result<T, C::Fault> {
+    fn opened<T: DeserializeOwned>(&self, column: &str, sealer: &Sealer, place: &str) -> Result<T, C::Fault> {
         let value = sealer.open(place, self.bytes(column)?).map_err(|e| self.wrong(place, e))?;
         serde_json::from_slice(&value).map_err(|e| self.wrong(place, e))
     }
