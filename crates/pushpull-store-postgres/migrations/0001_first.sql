@@ -108,6 +108,7 @@ CREATE INDEX endpoint_draining ON endpoint (no) WHERE draining_since IS NOT NULL
 CREATE INDEX endpoint_ending ON endpoint (no) WHERE deleted_at IS NOT NULL AND ended_seq IS NOT NULL;
 CREATE INDEX endpoint_ended ON endpoint (no) WHERE deleted_at IS NOT NULL AND ended_seq IS NULL;
 
+-- Its rows change with each read: room is left beside them, so that the indexes need not change too.
 CREATE TABLE consumer (
     endpoint integer NOT NULL,
     name text COLLATE "C" NOT NULL,
@@ -118,10 +119,10 @@ CREATE TABLE consumer (
     idle_ms bigint NOT NULL,      -- removed when not seen for so long
     max_deliver integer NOT NULL, -- work queue: handed out so often before it is parked; 0: never parked
     seen_at bigint NOT NULL,
-    expires_at bigint NOT NULL,
+    expires_at bigint NOT NULL,   -- not before this: cut to a minute, since what is in an index should change rarely
     created_at bigint NOT NULL,
     PRIMARY KEY (endpoint, name)
-);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
 CREATE INDEX consumer_expires ON consumer (expires_at);
 
 -- A work queue's exceptions: what was taken of the seqs up to the handed one and is not done. What has no row is done.
@@ -129,13 +130,13 @@ CREATE TABLE consumer_item (
     endpoint integer NOT NULL,
     consumer text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
-    state smallint NOT NULL,      -- 0: taken, comes back at `due_at`; 1: parked
-    due_at bigint,
+    day integer NOT NULL,         -- its delivery's
+    due_at bigint,                -- it comes back then; NULL: it is parked
     holder text,                  -- who took it, if it was named
     delivered integer NOT NULL,   -- how often it was handed out
     PRIMARY KEY (endpoint, consumer, seq)
-);
-CREATE INDEX consumer_item_due ON consumer_item (endpoint, consumer, due_at) WHERE state = 0;
+) WITH (autovacuum_vacuum_scale_factor = 0.01);
+CREATE INDEX consumer_item_due ON consumer_item (endpoint, consumer, due_at, seq) WHERE due_at IS NOT NULL;
 
 -- The days that have partitions. The newest of them is the day that is written to.
 CREATE TABLE open_day (

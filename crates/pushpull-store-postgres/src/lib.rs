@@ -7,9 +7,11 @@
 
 mod append;
 mod audit;
+mod behind;
 mod catalog;
 mod committer;
 mod connect;
+mod consumer_rows;
 mod consumers;
 mod days;
 mod deliveries;

@@ -48,7 +48,8 @@ impl Tx {
         Ok(Self { conn: Some(conn), db: Arc::clone(db), now, wall, news: News::default() })
     }
 
-    fn conn(&self) -> &Lent {
+    /// The connection it runs on.
+    pub(crate) fn conn(&self) -> &Lent {
         self.conn.as_ref().expect("it is there until this is committed or dropped")
     }
 
