@@ -65,6 +65,7 @@ macro_rules! conformance {
             what_was_in_flight_at_a_change_of_mode_is_written_as_it_ended,
             an_endpoint_drains_until_it_is_said_to_be_over,
             what_readers_were_done_with_is_not_pushed,
+            what_readers_were_done_with_of_a_long_queue_is_not_pushed,
             a_change_of_mode_ends_what_an_earlier_one_left_to_do,
             what_is_pushed_again_waits_for_its_own_time,
             a_consumer_to_go_on_from_must_exist,
