@@ -60,7 +60,7 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
                 match gather(&inner, &lane, &ready, *job) {
                     Gathered::All(parcel) => work(&inner, &lane, &ready, parcel, &mut slot).await,
                     Gathered::TooFew => break,
-                    Gathered::Stale => continue,
+                    Gathered::NotNow => continue,
                 }
                 if matches!(slot, Slot::Slow) || inner.slots.contended() {
                     inner.slots.give_back(slot);
