@@ -105,6 +105,10 @@ impl Consumers for Sqlite {
     fn seek(&self, key: ConsumerKey, to: Seq) -> BoxFuture<'_, Asked<Consumer>> {
         Box::pin(self.write(move |tx| {
             let Some(consumer) = find(tx.conn, &key)? else { return Ok(Err(Refused::Gone)) };
+            let last = feed::ends(tx.conn, key.endpoint)?.last;
+            if to > last {
+                return Ok(Err(Refused::Ahead(last)));
+            }
             work_queue::forget(tx.conn, &key)?;
             save(tx, Consumer { committed: to, handed: to, lease: None, ..consumer }).map(Ok)
         }))

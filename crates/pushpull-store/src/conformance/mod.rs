@@ -144,6 +144,7 @@ macro_rules! conformance {
             a_consumer_is_put_back_and_forth,
             what_a_consumer_has_not_done_is_told,
             a_consumer_that_is_not_seen_expires,
+            a_consumer_that_is_being_read_does_not_expire,
             consumers_go_with_their_endpoint,
             a_consumer_is_the_same_after_a_restart,
         );
