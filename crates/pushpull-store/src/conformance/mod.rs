@@ -162,6 +162,7 @@ macro_rules! conformance {
             an_answer_does_not_end_what_a_stream_was_handed,
             a_hole_that_retention_left_is_done,
             a_work_queue_passes_over_what_a_push_brought,
+            a_work_queue_passes_over_a_long_stretch_in_steps,
             what_retention_removed_is_told_to_a_work_queue,
             what_is_done_stays_so_when_retention_removes_what_is_not,
         );
