@@ -49,6 +49,7 @@ macro_rules! conformance {
             a_key_that_ended_long_ago_is_gone,
             a_poller_token_is_made_once,
             a_new_poller_token_ends_those_before,
+            so_many_older_poller_tokens_are_kept,
             a_poller_token_of_what_is_deleted_opens_nothing,
         );
         $crate::conformance!(@ $maker, endpoints:
