@@ -45,8 +45,9 @@ const NEXT_DUE: &str =
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE endpoint = ?1 AND due_at > ?2";
 
 /// What an endpoint is owed from a place (`?1`) on, also what is only about to become due: nothing may overtake
-/// it. Not what readers were done with, unless it was asked for by hand since: then it is due. From the beginning it passes over all
-/// that was delivered before; the dispatcher begins there only once.
+/// it. Not what readers were done with, unless it was asked for by hand since: then it is due. From the beginning it
+/// passes over all that was delivered before; the dispatcher begins there when it starts, and when something was
+/// asked for again.
 const BY_SEQ: &str = "
     SELECT key, message, state, due_at, trigger, attempts FROM delivery NOT INDEXED
     WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND endpoint = ?3
