@@ -148,12 +148,18 @@ impl CommitListener for News {
     }
 
     /// By hand, a delivery may join a queue without a new message.
-    fn rescheduled(&self, endpoint: EndpointNo) {
+    fn rescheduled(&self, _: AppNo, endpoint: EndpointNo) {
         self.look_again(endpoint);
     }
 
     fn configured(&self, app: AppNo) {
         for channel in self.channels().values().filter(|channel| channel.app == app) {
+            channel.state.send_modify(|state| state.changes += 1);
+        }
+    }
+
+    fn moved(&self) {
+        for channel in self.channels().values() {
             channel.state.send_modify(|state| state.changes += 1);
         }
     }
