@@ -13,7 +13,7 @@ const FULL_WAIT: Duration = Duration::from_secs(1);
 impl Feed {
     /// Takes items, or waits so long for the first. The consumer is made if there is none.
     pub async fn pull(&self, reader: &Reader, take: &Take, wait: Duration) -> Result<Taken, ConsumeError> {
-        let mut waiting = Waiting::new(self, reader, wait);
+        let mut waiting = Waiting::new(self, (reader.app, reader.endpoint), wait);
         let (mut gap, mut tries) = (None::<Gap>, 0);
         loop {
             let endpoint = self.endpoint_of(reader).await?;

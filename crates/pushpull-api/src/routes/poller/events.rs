@@ -51,7 +51,10 @@ impl Stream {
             None if Instant::now() >= self.ends => return None,
             None => {
                 let patience = Patience { wait: KEEP_ALIVE, min: 1 };
+                let asked_at = Instant::now();
                 match self.api.feed.read(&self.reading, self.after, PIECE_MAX, patience).await {
+                    // Nobody is to wait, or as many do as may: to ask on and on would keep it all busy for nothing.
+                    Ok(page) if page.reached == self.after && asked_at.elapsed() < KEEP_ALIVE => return None,
                     Ok(page) => page,
                     // The client comes back with its last id, and is told by status what is the matter.
                     Err(ReadError::Overtaken { .. } | ReadError::Gone) => return None,
