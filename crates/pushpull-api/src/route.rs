@@ -120,7 +120,7 @@ impl Route {
         self
     }
 
-    /// Its handler does what an idempotency key asks for.
+    /// Its handler does what an idempotency key asks for, or does the same again without one.
     pub(crate) fn idempotent_by_itself(mut self) -> Self {
         self.handled_once = true;
         self
