@@ -184,6 +184,8 @@ impl EndpointSettings {
         endpoint.retry_schedule = kept.retry_schedule;
         endpoint.hold_when_failing = kept.hold_when_failing;
         endpoint.mode = kept.mode;
+        // One that is read may be pushed again, as it was.
+        endpoint.fifo = kept.fifo;
         Ok(())
     }
 
