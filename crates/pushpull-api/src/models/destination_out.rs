@@ -2,7 +2,8 @@
 
 use pushpull_domain::{
     Batch, Channel, Endpoint, EndpointId, EndpointState, EventTypeName, Metadata, Mode, Timestamp, Uid,
-    attempt::Outcome, endpoint::DisabledReason,
+    attempt::Outcome,
+    endpoint::{DisabledReason, FAILING_MAX},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -137,12 +138,17 @@ fn status(endpoint: &Endpoint, has_retry: bool) -> DestinationStatus {
     }
 }
 
+/// In seconds.
+const DAY: u64 = 24 * 3600;
+
 fn failure_reason(state: EndpointState, retry: Option<&Retry>) -> Option<String> {
     match state {
         EndpointState::Disabled { reason, .. } => match reason {
             DisabledReason::Owner => None,
             DisabledReason::Gone => Some("it answered 410 Gone".into()),
-            DisabledReason::Failing => Some("nothing but failures for 5 days".into()),
+            DisabledReason::Failing => {
+                Some(format!("nothing but failures for {} days", FAILING_MAX.as_secs() / DAY))
+            }
         },
         EndpointState::Enabled => match &retry?.outcome {
             Outcome::Refused { status, .. } => Some(format!("the last attempt was answered {status}")),

@@ -273,6 +273,9 @@ async fn a_destination_says_how_it_stands() {
         (&shown["status"], &shown["failureReason"]),
         (&json!("disabled"), &json!("it answered 410 Gone"))
     );
+    api.admin.patch("/app/acme/endpoint/line", json!({ "disabled": false })).await.is(200);
+    assert!(api.log().disable_endpoint(no, DisabledReason::Failing).await.unwrap());
+    assert_eq!(line().await["failureReason"], "nothing but failures for 5 days");
 }
 
 #[tokio::test]
