@@ -229,6 +229,11 @@ impl Problem {
         Self::Invalid { place, message: message.to_string(), kind: Kind::Value }
     }
 
+    /// A field that is not there.
+    pub(crate) fn missing(place: Vec<String>, message: impl ToString) -> Self {
+        Self::Invalid { place, message: message.to_string(), kind: Kind::Missing }
+    }
+
     /// A body or payload over a limit, in bytes.
     pub(crate) fn too_large(max: usize) -> Self {
         Self::TooLarge { max }

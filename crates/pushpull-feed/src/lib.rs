@@ -47,6 +47,18 @@ pub struct Reading {
     pub clock: Arc<dyn Clock>,
 }
 
+impl Reading {
+    /// The last seq that is wanted, whatever there is.
+    fn last(&self) -> Seq {
+        self.until.map_or(Seq(u64::MAX), |until| Seq(until.0.saturating_sub(1)))
+    }
+
+    /// Whether whoever has read up to here has read all that there will be of it.
+    pub fn is_over_at(&self, reached: Seq) -> bool {
+        reached >= self.last()
+    }
+}
+
 /// Bytes of payloads of a whole page: 2 MiB. It is held until it is taken, or its reader is cut off.
 pub const PAGE_BYTES: usize = 2 << 20;
 /// Bytes of payloads of a piece of a stream: 256 KiB. That much, and what is made of it, is held for who has stopped

@@ -114,14 +114,13 @@ impl Feed {
                 page.pending = self.beyond(reading, page.reached).await?;
                 page.done = page.pending == 0;
             }
-            let is_over = reading.until.is_some_and(|until| page.reached.0 + 1 >= until.0);
             // What a filter leaves out counts here: it takes at least so many more.
             let missing = (min - page.items.len()) as u64;
             let before = match drains_for {
                 Some(_) => NOTHING_JOINS,
                 None => Seq(page.reached.0.saturating_add(missing - 1)),
             };
-            if is_over || !waiting.more(before, drains_for).await {
+            if reading.is_over_at(page.reached) || !waiting.more(before, drains_for).await {
                 return Ok(page);
             }
             self.is_there(reading).await?;
@@ -171,6 +170,5 @@ fn pending(reading: &Reading, ends: &QueueEnds, after: Seq, reached: Seq) -> Res
     if after < ends.trimmed {
         return Err(ReadError::Overtaken { after, earliest: Seq(ends.trimmed.0 + 1) });
     }
-    let last = reading.until.map_or(ends.last.0, |until| ends.last.0.min(until.0.saturating_sub(1)));
-    Ok(last.saturating_sub(reached.0))
+    Ok(ends.last.min(reading.last()).0.saturating_sub(reached.0))
 }

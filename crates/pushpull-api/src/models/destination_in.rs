@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     extract::{Patch, given},
-    problem::{Kind, Problem},
+    problem::Problem,
 };
 
 /// Longest that the first message of a batch waits for others, in seconds: 5 minutes, so that nothing is late for long.
@@ -345,11 +345,7 @@ fn or_all<T>(list: Patch<Vec<T>>) -> Patch<Vec<T>> {
 }
 
 fn missing(field: &str) -> Problem {
-    Problem::Invalid {
-        place: vec!["body".into(), field.into()],
-        message: "field required".into(),
-        kind: Kind::Missing,
-    }
+    Problem::missing(vec!["body".into(), field.into()], "field required")
 }
 
 /// Where an endpoint has something, a destination may have it deeper and under another name.

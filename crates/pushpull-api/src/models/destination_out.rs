@@ -11,6 +11,9 @@ use serde::Serialize;
 use super::{destination_in::DestinationKind, schema};
 use crate::routes::endpoint_headers::EndpointHeadersOut;
 
+/// A day, in seconds.
+const DAY: u64 = 24 * 3600;
+
 /// How a destination stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -137,9 +140,6 @@ fn status(endpoint: &Endpoint, has_retry: bool) -> DestinationStatus {
         (EndpointState::Enabled, Mode::Push | Mode::Pull) => DestinationStatus::Enabled,
     }
 }
-
-/// In seconds.
-const DAY: u64 = 24 * 3600;
 
 fn failure_reason(state: EndpointState, retry: Option<&Retry>) -> Option<String> {
     match state {

@@ -107,7 +107,7 @@ fn form(headers: &HeaderMap) -> Form {
 
 /// A page as it is answered.
 fn answer(api: &Api, reading: &Reading, page: &Page) -> Response {
-    let size = page.items.iter().map(feed_item::size_hint).sum::<usize>() + 160;
+    let size = page.items.iter().map(|item| feed_item::size_hint(&item.message)).sum::<usize>() + 160;
     let mut out = Vec::with_capacity(size);
     let mut object = Object::begin(&mut out);
     write_list(object.value("data"), &page.items, feed_item::write);

@@ -237,6 +237,10 @@ async fn a_stream_of_events_ends_with_its_range_and_with_the_server() {
     let api = start(3).await;
     let text = stream(&api.admin, &format!("{SINK}?until=3"), &[EVENTS], |_| false).await;
     assert_eq!(text.matches("event: ").count(), 2, "{text}");
+    // It may lie ahead.
+    let path = format!("{SINK}?from=3&until=5");
+    let (text, ()) = tokio::join!(stream(&api.admin, &path, &[EVENTS], |_| false), publish(&api.admin, 4));
+    assert_eq!(text.matches("event: ").count(), 2, "{text}");
     let path = format!("{SINK}?from=latest");
     let closing = |text: &str| {
         if text.contains("id: ") {

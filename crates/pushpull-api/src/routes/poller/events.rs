@@ -64,13 +64,14 @@ impl Stream {
         };
         let out = self.write(&page);
         self.after = page.reached;
-        let is_over = self.reading.until.is_some() && page.done || self.api.feed.is_closed();
+        let is_over = self.reading.is_over_at(page.reached) || self.api.feed.is_closed();
         Some((Ok(out.into()), (!is_over).then_some(self)))
     }
 
     fn write(&self, page: &Page) -> Vec<u8> {
         let iterators = self.api.feed.iterators();
-        let size = page.items.iter().map(|item| feed_item::size_hint(item) + 128).sum::<usize>() + 64;
+        let size =
+            page.items.iter().map(|item| feed_item::size_hint(&item.message) + 128).sum::<usize>() + 64;
         let (mut out, mut json) = (Vec::with_capacity(size), Vec::new());
         for item in &page.items {
             field(&mut out, "id", iterators.make(self.reading.endpoint, item.seq).as_bytes());

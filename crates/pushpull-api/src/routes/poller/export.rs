@@ -127,7 +127,7 @@ impl Export {
                 return Some((Ok(out.into()), None));
             }
         };
-        let size = page.items.iter().map(|item| feed_item::size_hint(item) + 1).sum::<usize>() + 160;
+        let size = page.items.iter().map(|item| feed_item::size_hint(&item.message) + 1).sum::<usize>() + 160;
         let mut out = Vec::with_capacity(size);
         for item in &page.items {
             let start = out.len();
