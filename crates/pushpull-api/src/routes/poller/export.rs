@@ -21,7 +21,7 @@ use crate::{
 /// Messages of one read.
 const PIECE_MAX: usize = 500;
 /// An export waits only until it is known what a push has brought, which takes [`DRAINING_MAX`] at most.
-const PATIENCE: Patience = Patience { wait: DRAINING_MAX.saturating_add(Duration::from_secs(5)), min: 1 };
+const UNTIL_KNOWN: Patience = Patience { wait: DRAINING_MAX.saturating_add(Duration::from_secs(5)), min: 1 };
 /// Said when it could not wait so long: the server is on its way out, or as many wait as may.
 const UNKNOWN: &str = "it is not known yet what a push has brought: go on from `iterator` in a minute";
 /// Bytes of a compressed piece.
@@ -108,11 +108,13 @@ fn encoded(
 impl Export {
     /// The next lines, and what follows them.
     async fn next(mut self) -> Option<(Result<Bytes, std::io::Error>, Option<Self>)> {
+        let patience = if self.reading.undelivered { UNTIL_KNOWN } else { Patience::NONE };
         let page = match self.first.take() {
             Some(page) => Ok(page),
-            None => self.api.feed.read(&self.reading, self.after, PIECE_MAX, PATIENCE).await,
+            None => self.api.feed.read(&self.reading, self.after, PIECE_MAX, patience).await,
         };
         let page = match page {
+            // Whatever else there is, a read that is not the last gets on.
             Ok(page) if !page.done && page.reached == self.after => {
                 let mut out = Vec::new();
                 self.end(&mut out, false, Some(UNKNOWN.into()));
