@@ -214,8 +214,10 @@ async fn beat(db: &Arc<Db>) -> Result<bool, Fault> {
     let leaving = shards.handovers.lock().expect("nobody panics while holding this lock").len();
     let surplus = (holds.len() - leaving.min(holds.len())).saturating_sub(share);
     shards.hand_over(surplus);
+    // Attempts were not begun meanwhile, as somebody else might have had them.
+    let lapsed = !shards.lease_holds();
     shards.renewed(asked_at);
-    let changed = shards.learn(&holds) | (surplus > 0);
+    let changed = shards.learn(&holds) | lapsed | (surplus > 0);
     conn.execute(FORGET, &[]).await?;
     conn.execute(FORGET_NEWS, &[]).await?;
     Ok(changed)
