@@ -139,7 +139,7 @@ pub(crate) async fn append(
         let day = db.open_day(now).await?;
         let lent = match conn.take() {
             Some(lent) if !lent.client().is_closed() => lent,
-            _ => db.appending.lend().await?,
+            _ => db.hot.lend().await?,
         };
         let written = write(&lent, db, appends, &salts, (now, wall), day).await;
         match written {
@@ -187,7 +187,8 @@ async fn write(
     day: i32,
 ) -> Result<Written, Fault> {
     let input = Input::of(appends, salts);
-    let (lock, append) = (conn.prepare(LOCK).await?, conn.prepare(&APPEND.replace("{day}", &day.to_string())).await?);
+    let (lock, append) =
+        (conn.prepare(LOCK).await?, conn.prepare(&APPEND.replace("{day}", &day.to_string())).await?);
     let idempotent_since = now.as_millis() - IDEMPOTENCY_KEPT_MS;
     let (now, wall, node) = (now.as_millis(), wall.as_millis(), db.node_no());
     let params: [&(dyn ToSql + Sync); 22] = [

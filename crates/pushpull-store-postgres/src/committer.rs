@@ -94,7 +94,8 @@ impl Batch {
     fn take(&mut self, (append, reply): Waiting, held_over: &mut Vec<Waiting>) {
         let key = append.idempotency.as_ref().map(|i| format!("k{}", i.key));
         let event_id = append.message.event_id.as_ref().map(|id| format!("e{}", &**id));
-        let names: Vec<_> = key.into_iter().chain(event_id).map(|name| (append.app, Arc::from(name))).collect();
+        let names: Vec<_> =
+            key.into_iter().chain(event_id).map(|name| (append.app, Arc::from(name))).collect();
         if !self.has_room() || names.iter().any(|name| self.names.contains(name)) {
             held_over.push((append, reply));
             return;

@@ -13,6 +13,7 @@ mod connect;
 mod consumers;
 mod days;
 mod deliveries;
+mod due;
 mod fault;
 mod feed;
 mod messages;
@@ -20,6 +21,7 @@ mod migrate;
 mod named;
 mod pool;
 mod rows;
+mod settle;
 mod tx;
 mod upkeep;
 mod work_queue;
@@ -81,7 +83,7 @@ pub(crate) struct Db {
     pub(crate) reads: Arc<Pool>,
     pub(crate) writes: Arc<Pool>,
     /// Connections of the hot path.
-    pub(crate) appending: Arc<Pool>,
+    pub(crate) hot: Arc<Pool>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) sealer: Sealer,
@@ -90,6 +92,9 @@ pub(crate) struct Db {
     /// From when on nothing new is begun.
     pub(crate) closing: CancellationToken,
     pub(crate) newest_day: days::Newest,
+    pub(crate) days: settle::Days,
+    pub(crate) due_from: due::DueFrom,
+    pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     history: u64,
     node: AtomicI32,
@@ -104,7 +109,7 @@ impl Postgres {
 
     async fn open_or_fault(options: Options) -> Result<Self, Fault> {
         let pool = |purpose, max| Ok::<_, Error>(Pool::new(Connector::new(&options.url, purpose)?, max));
-        let appending = pool(Purpose::Hot, HOT_MAX)?;
+        let hot = pool(Purpose::Hot, HOT_MAX)?;
         let (reads, writes) = (pool(Purpose::Reading, READS_MAX)?, pool(Purpose::Writing, WRITES_MAX)?);
         let conn = writes.lend().await?;
         migrate::run(&conn).await?;
@@ -114,13 +119,16 @@ impl Postgres {
         let db = Arc::new(Db {
             reads,
             writes,
-            appending,
+            hot,
             sealer: Sealer::new("endpoint", &options.master_key, &options.older_master_keys),
             clock: options.clock,
             chance: options.chance,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             newest_day: days::Newest::default(),
+            days: settle::Days::default(),
+            due_from: due::DueFrom::default(),
+            settler: tokio::sync::Mutex::default(),
             listeners: RwLock::default(),
             history,
             node: AtomicI32::new(0),
@@ -135,7 +143,7 @@ impl Postgres {
         self.db.closing.cancel();
         self.db.tasks.close();
         self.db.tasks.wait().await;
-        for pool in [&self.db.reads, &self.db.writes, &self.db.appending] {
+        for pool in [&self.db.reads, &self.db.writes, &self.db.hot] {
             pool.close();
         }
     }
