@@ -29,7 +29,8 @@ impl<'r> Named<'r> {
 
     fn get<'a, T: FromSql<'a>>(&'a self, column: &str) -> Result<T, Fault> {
         let at = self.row.columns()[self.first..].iter().position(|c| c.name() == column);
-        let at = at.ok_or_else(|| inconsistent("-", "-", format_args!("no column {column} was asked for")))?;
+        let at =
+            at.ok_or_else(|| inconsistent("-", "-", format_args!("no column {column} was asked for")))?;
         Ok(self.row.try_get(self.first + at)?)
     }
 }
