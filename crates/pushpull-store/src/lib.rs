@@ -13,6 +13,7 @@ pub mod consumers;
 pub mod deliveries;
 pub mod error;
 pub mod feed;
+pub mod gather;
 pub mod messages;
 pub mod publish;
 pub mod upkeep;
