@@ -33,6 +33,9 @@ pub(crate) enum Purpose {
     /// Writes: a commit waits for its standby as long as that takes, since one that is given up has happened anyway.
     /// A transaction in which nothing happens is ended by the server, so that one who stops within it holds up nobody.
     Writing,
+    /// The few connections of the hot path, whose statements are planned once: their plans must not depend on how big
+    /// the tables were then.
+    Hot,
 }
 
 impl Purpose {
@@ -41,6 +44,10 @@ impl Purpose {
             Self::Reading => "-c statement_timeout=15s",
             Self::Writing => {
                 "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s"
+            }
+            Self::Hot => {
+                "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s \
+                 -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
             }
         }
     }

@@ -25,7 +25,7 @@ impl Newest {
         self.0.load(Ordering::SeqCst)
     }
 
-    fn learn(&self, day: i32) {
+    pub(crate) fn learn(&self, day: i32) {
         self.0.fetch_max(day, Ordering::SeqCst);
     }
 }

@@ -58,6 +58,12 @@ impl Fault {
         (*error.code() == SqlState::UNIQUE_VIOLATION).then(|| error.constraint().unwrap_or_default())
     }
 
+    /// Whether the server refused a value that it was given.
+    pub(crate) fn blames_a_value(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error.code().is_some_and(|code| matches!(code.code().get(..2), Some("22" | "23" | "54")))
+    }
+
     /// Whether another transaction was in the way: nothing was written, and the same work may succeed now.
     pub(crate) fn is_collision(&self) -> bool {
         let Self::Sql(error) = self else { return false };

@@ -5,24 +5,28 @@
 //! writes the row, under a lock on the application's row that is released only when they are visible: they are dense
 //! and in commit order, whatever node writes. Absent on purpose: any rule of delivery.
 
+mod append;
 mod audit;
 mod catalog;
+mod committer;
 mod connect;
 mod consumers;
 mod days;
 mod deliveries;
+mod due;
 mod fault;
 mod feed;
 mod messages;
 mod migrate;
 mod pool;
 mod rows;
+mod settle;
 mod tx;
 mod upkeep;
 mod work_queue;
 
 use std::sync::{
-    Arc, Mutex, RwLock,
+    Arc, RwLock,
     atomic::{AtomicI32, AtomicI64, Ordering},
 };
 
@@ -32,9 +36,10 @@ use pushpull_domain::{
     seal::{MasterKey, Sealer},
 };
 use pushpull_store::{CommitListener, Error, WriteError};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    committer::Committer,
     connect::{Connector, Purpose},
     fault::Fault,
     pool::Pool,
@@ -58,10 +63,12 @@ pub struct Options {
 /// Most connections that read, and that write.
 const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
+const HOT_MAX: usize = 4;
 
 /// A store in a `PostgreSQL` database.
 pub struct Postgres {
     db: Arc<Db>,
+    committer: Committer,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -74,12 +81,19 @@ impl std::fmt::Debug for Postgres {
 pub(crate) struct Db {
     pub(crate) reads: Arc<Pool>,
     pub(crate) writes: Arc<Pool>,
+    /// Connections of the hot path.
+    pub(crate) hot: Arc<Pool>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) sealer: Sealer,
     /// What must come to an end before the store is closed.
     pub(crate) tasks: TaskTracker,
+    /// From when on nothing new is begun.
+    pub(crate) closing: CancellationToken,
     pub(crate) newest_day: days::Newest,
+    pub(crate) days: settle::Days,
+    pub(crate) due_from: due::DueFrom,
+    pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     history: u64,
     node: AtomicI32,
@@ -94,6 +108,7 @@ impl Postgres {
 
     async fn open_or_fault(options: Options) -> Result<Self, Fault> {
         let pool = |purpose, max| Ok::<_, Error>(Pool::new(Connector::new(&options.url, purpose)?, max));
+        let hot = pool(Purpose::Hot, HOT_MAX)?;
         let (reads, writes) = (pool(Purpose::Reading, READS_MAX)?, pool(Purpose::Writing, WRITES_MAX)?);
         let conn = writes.lend().await?;
         migrate::run(&conn).await?;
@@ -103,18 +118,33 @@ impl Postgres {
         let db = Arc::new(Db {
             reads,
             writes,
+            hot,
             sealer: Sealer::new("endpoint", &options.master_key, &options.older_master_keys),
             clock: options.clock,
             chance: options.chance,
             tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
             newest_day: days::Newest::default(),
+            days: settle::Days::default(),
+            due_from: due::DueFrom::default(),
+            settler: tokio::sync::Mutex::default(),
             listeners: RwLock::default(),
             history,
             node: AtomicI32::new(0),
             last_at: AtomicI64::new(0),
         });
         db.open_day_now(days::day_of(db.clock.now())).await?;
-        Ok(Self { db })
+        Ok(Self { committer: Committer::start(&db), db })
+    }
+
+    /// Writes out what waits and closes. Safe to repeat.
+    pub(crate) async fn shut(&self) {
+        self.db.closing.cancel();
+        self.db.tasks.close();
+        self.db.tasks.wait().await;
+        for pool in [&self.db.reads, &self.db.writes, &self.db.hot] {
+            pool.close();
+        }
     }
 
     /// Does a piece of work that writes, to its end even if who asked goes away.

@@ -1,26 +1,74 @@
-#![allow(unused_variables, reason = "not written yet")]
-use pushpull_store::*;
-use crate::Postgres;
-use std::{collections::HashSet, sync::Arc};
+//! The log, as it is asked for.
+
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
-use pushpull_domain::{
-    AppNo, Channel, EndpointNo, EventId, EventTypeName, Message, MessageId, MessageKey, NewMessage, Position,
-    Tag, Timestamp,
+use pushpull_domain::{AppNo, EventId, Message, MessageId, MessageKey, Position};
+use pushpull_store::{
+    Append, Appended, CommitListener, Error, MessageFilter, MessageLog, Page, PageQuery, codec,
 };
-use pushpull_store::{Error, Page, PageQuery};
+
+use crate::{Db, Postgres, fault::Fault, rows};
+
 impl MessageLog for Postgres {
-    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, Error>> { todo!() }
-    fn listen(&self, listener: Arc<dyn CommitListener>) { todo!() }
-    fn message(&self, app: AppNo, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>> { todo!() }
-    fn message_by_event_id(&self,
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, Error>> {
+        Box::pin(self.committer.append(append))
+    }
+
+    fn listen(&self, listener: Arc<dyn CommitListener>) {
+        self.db.listeners.write().expect("nobody panics while holding this lock").push(listener);
+    }
+
+    fn message(&self, app: AppNo, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>> {
+        self.read(move |db| async move {
+            let key = MessageKey { app, position: Position(id.number()) };
+            let found = messages_at(&db, &[codec::message_key(key)]).await?.pop();
+            Ok(found.filter(|message| message.id == id))
+        })
+    }
+
+    fn message_by_event_id(
+        &self,
         app: AppNo,
         id: EventId,
-    ) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>> { todo!() }
-    fn messages_at(&self, keys: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>> { todo!() }
-    fn messages(&self,
+    ) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>> {
+        self.read(move |db| async move {
+            let sql = format!(
+                "SELECT {} FROM event_id e JOIN message m ON m.key = e.message AND m.day = e.day
+                 WHERE e.app = $1 AND e.event_id = $2",
+                rows::MESSAGE
+            );
+            let conn = db.reads.lend().await?;
+            let found = conn.query_opt(&sql, &[&app.0.cast_signed(), &&*id]).await?;
+            found.map(|row| rows::message(&row, 0).map(Arc::new)).transpose()
+        })
+    }
+
+    fn messages_at(&self, keys: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>> {
+        let keys: Vec<i64> = keys.into_iter().map(codec::message_key).collect();
+        self.read(move |db| async move { messages_at(&db, &keys).await })
+    }
+
+    fn messages(
+        &self,
         app: AppNo,
         filter: MessageFilter,
         page: PageQuery<Position>,
-    ) -> BoxFuture<'_, Result<Page<Arc<Message>>, Error>> { todo!() }
-    fn expunge_message(&self, key: MessageKey) -> BoxFuture<'_, Result<(), Error>> { todo!() }
+    ) -> BoxFuture<'_, Result<Page<Arc<Message>>, Error>> {
+        todo!()
+    }
+
+    fn expunge_message(&self, key: MessageKey) -> BoxFuture<'_, Result<(), Error>> {
+        todo!()
+    }
+}
+
+/// The messages with these keys, in this order; those that are gone are left out.
+async fn messages_at(db: &Arc<Db>, keys: &[i64]) -> Result<Vec<Arc<Message>>, Fault> {
+    let sql = format!(
+        "SELECT {} FROM unnest($1::bigint[]) WITH ORDINALITY AS k (key, n) JOIN message m ON m.key = k.key ORDER BY n",
+        rows::MESSAGE
+    );
+    let conn = db.reads.lend().await?;
+    conn.query(&sql, &[&keys]).await?.iter().map(|row| rows::message(row, 0).map(Arc::new)).collect()
 }

@@ -30,13 +30,19 @@ async fn run_all(conn: &Conn, migrations: &[&str]) -> Result<(), Fault> {
 }
 
 async fn migrate(conn: &Conn, migrations: &[&str]) -> Result<(), Fault> {
-    conn.batch("CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY, checksum bytea NOT NULL)").await?;
+    conn.batch(
+        "CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY, checksum bytea NOT NULL)",
+    )
+    .await?;
     for (version, sql) in (1_i32..).zip(migrations) {
         let checksum = digest::digest(&digest::SHA256, sql.as_bytes());
-        let known = conn.query_opt("SELECT checksum FROM schema_version WHERE version = $1", &[&version]).await?;
+        let known =
+            conn.query_opt("SELECT checksum FROM schema_version WHERE version = $1", &[&version]).await?;
         match known.map(|row| row.get::<_, Vec<u8>>(0)) {
             Some(known) if known == checksum.as_ref() => {}
-            Some(_) => return Err(refused(format!("migration {version} is another one than this program's"))),
+            Some(_) => {
+                return Err(refused(format!("migration {version} is another one than this program's")));
+            }
             None => {
                 conn.batch("BEGIN").await?;
                 conn.batch(sql).await?;

@@ -17,15 +17,12 @@ pub(crate) const MESSAGE: &str = "m.key, m.created_at, m.salt, m.event_type, m.c
 /// How many those are.
 pub(crate) const MESSAGE_COLUMNS: usize = 13;
 
-fn names<T>(
-    row: &Row,
-    column: usize,
-    key: i64,
-    read: impl Fn(&str) -> Option<T>,
-) -> Result<Vec<T>, Fault> {
+fn names<T>(row: &Row, column: usize, key: i64, read: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Fault> {
     let Some(text) = row.get::<_, Option<&str>>(column) else { return Ok(Vec::new()) };
     text.split(' ')
-        .map(|word| read(word).ok_or_else(|| inconsistent("message", key, format!("column {column}: {word}"))))
+        .map(|word| {
+            read(word).ok_or_else(|| inconsistent("message", key, format!("column {column}: {word}")))
+        })
         .collect()
 }
 

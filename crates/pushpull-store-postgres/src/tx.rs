@@ -118,7 +118,9 @@ impl Tx {
 
 /// What was committed may not be on the standby.
 pub(crate) fn unsure() -> Error {
-    Error::Unavailable(Arc::new(std::io::Error::other("PostgreSQL warned when it committed: the standby may lack it")))
+    Error::Unavailable(Arc::new(std::io::Error::other(
+        "PostgreSQL warned when it committed: the standby may lack it",
+    )))
 }
 
 impl Drop for Tx {

@@ -20,7 +20,9 @@ pub mod upkeep;
 pub mod work_queue;
 
 pub use audit::{Audit, AuditPage, Audits};
-pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref};
+pub use catalog::{
+    AppListFilter, Catalog, NewApp, OLD_POLLER_TOKENS_MAX, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref,
+};
 pub use consumers::{
     Asked, Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Consumers, Expired, ExpiredConsumer, Gap,
     Lease, LeaseRequest, Refused,

@@ -1,0 +1,354 @@
+//! The hot path: messages and their deliveries, many of them in one transaction and one round trip.
+//!
+//! The statements of a batch are sent together: begin; lock the applications; match, number and write; commit. What
+//! locks is a statement of its own, so that the one that numbers sees all that was committed before it got the lock.
+//! The numbers are taken from the newest rows, not from counters: a row that is changed with each batch would leave a
+//! dead version each time.
+
+use std::{collections::HashSet, sync::Arc};
+
+use pushpull_domain::{Message, MessageId, MessageKey, Payload, Position, Seq, Timestamp};
+use pushpull_store::{Append, Appended, Error, Target, codec};
+use tokio_postgres::{Row, types::ToSql};
+
+use crate::{
+    Db,
+    fault::Fault,
+    pool::{Conn, Lent},
+    rows,
+    tx::{News, unsure},
+};
+
+/// How long an idempotency key is kept: 12 h, as the Svix API has it.
+pub(crate) const IDEMPOTENCY_KEPT_MS: i64 = 12 * 3_600_000;
+/// How often a batch is tried again that met another transaction, or the turn of a day.
+const TRIES_MAX: usize = 5;
+
+const LOCK: &str = "SELECT no FROM app WHERE no = ANY($1) ORDER BY no FOR UPDATE";
+
+/// Decides what becomes of each message, gives positions and seqs, and writes it all; one row for each message.
+///
+/// `{day}` is the day that this node takes for the newest. If it is not, nothing is written.
+const APPEND: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
+        $8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::text[], $13::bytea[]) WITH ORDINALITY
+        AS i (app, version, salt, event_type, channels, tags, event_id, content_type, deliver_at, payload_expires_at,
+              payload, idempotency_key, request_hash, n)
+), head AS MATERIALIZED (
+    SELECT a.no, a.version, coalesce(m.created_at, c.created_at, 0) AS last_at,
+        greatest(coalesce(m.key, c.key, 0) & ((1::bigint << 40) - 1), a.trimmed_position) AS last_position
+    FROM app a
+    LEFT JOIN LATERAL (SELECT key, created_at FROM message_{day}
+        WHERE key BETWEEN a.no::bigint << 40 AND ((a.no::bigint + 1) << 40) - 1 ORDER BY key DESC LIMIT 1) m ON true
+    LEFT JOIN LATERAL (SELECT key, created_at FROM last_message(a.no) WHERE m.key IS NULL) c ON true
+    WHERE a.no = ANY($14) AND a.deleted_at IS NULL AND (SELECT max(day) FROM open_day) = {day}
+), verdict AS MATERIALIZED (
+    SELECT i.n, i.app, i.deliver_at, h.last_at, h.last_position, k.message AS known, k.day AS known_day,
+        CASE WHEN h.no IS NULL THEN 1
+             WHEN h.version <> i.version THEN 2
+             WHEN k.request_hash <> i.request_hash THEN 3
+             WHEN k.message IS NOT NULL
+                 AND EXISTS (SELECT FROM message m WHERE m.key = k.message AND m.day = k.day) THEN 4
+             WHEN e.event_id IS NOT NULL THEN 5
+             ELSE 0 END AS verdict
+    FROM input i
+    LEFT JOIN head h ON h.no = i.app
+    LEFT JOIN idempotency k ON k.app = i.app AND k.key = i.idempotency_key AND k.created_at > $15
+    LEFT JOIN event_id e ON e.app = i.app AND e.event_id = i.event_id
+), accepted AS MATERIALIZED (
+    SELECT n, app::bigint << 40 | (last_position + row_number() OVER (PARTITION BY app ORDER BY n)) AS key,
+        greatest($16, last_at) AS created_at, greatest($17, deliver_at) AS due_at
+    FROM verdict WHERE verdict = 0
+), tail AS MATERIALIZED (
+    SELECT e.no, greatest(coalesce(d.key, c.key, 0) & ((1::bigint << 40) - 1), e.trimmed_seq) AS last_seq
+    FROM endpoint e
+    LEFT JOIN LATERAL (SELECT key FROM delivery_{day}
+        WHERE key BETWEEN e.no::bigint << 40 AND ((e.no::bigint + 1) << 40) - 1 ORDER BY key DESC LIMIT 1) d ON true
+    LEFT JOIN LATERAL (SELECT f.key FROM last_delivery(e.no) f (key) WHERE d.key IS NULL) c ON true
+    WHERE e.no = ANY($18)
+), owed AS MATERIALIZED (
+    SELECT a.n, t.m, t.endpoint, a.key AS message, CASE WHEN t.pushed THEN a.due_at END AS due_at,
+        tail.last_seq + row_number() OVER (PARTITION BY t.endpoint ORDER BY a.n, t.m) AS seq
+    FROM unnest($19::bigint[], $20::integer[], $21::boolean[]) WITH ORDINALITY AS t (n, endpoint, pushed, m)
+    JOIN accepted a ON a.n = t.n
+    JOIN tail ON tail.no = t.endpoint
+), fanout AS MATERIALIZED (
+    SELECT n, array_agg(endpoint ORDER BY m) AS endpoints, array_agg(seq ORDER BY m) AS seqs FROM owed GROUP BY n
+), new_delivery AS (
+    INSERT INTO delivery_{day} (day, key, endpoint, message, message_day, state, due_at, trigger, attempts)
+    SELECT {day}, endpoint::bigint << 40 | seq, endpoint, message, {day}, 0, due_at, 0, 0 FROM owed
+), new_message AS (
+    INSERT INTO message_{day} (day, key, created_at, salt, event_type, channels, tags, event_id, content_type,
+        deliver_at, payload_expires_at, endpoints, seqs, payload)
+    SELECT {day}, a.key, a.created_at, i.salt, i.event_type, i.channels, i.tags, i.event_id, i.content_type,
+        i.deliver_at, i.payload_expires_at, coalesce(f.endpoints, '{}'), coalesce(f.seqs, '{}'), i.payload
+    FROM accepted a JOIN input i ON i.n = a.n LEFT JOIN fanout f ON f.n = a.n
+), new_event_id AS (
+    INSERT INTO event_id (app, event_id, message, day)
+    SELECT i.app, i.event_id, a.key, {day} FROM accepted a JOIN input i ON i.n = a.n WHERE i.event_id IS NOT NULL
+), new_idempotency AS (
+    INSERT INTO idempotency (app, key, message, day, request_hash, created_at)
+    SELECT i.app, i.idempotency_key, a.key, {day}, i.request_hash, a.created_at
+    FROM accepted a JOIN input i ON i.n = a.n WHERE i.idempotency_key IS NOT NULL
+    ON CONFLICT (app, key) DO UPDATE SET message = excluded.message, day = excluded.day,
+        request_hash = excluded.request_hash, created_at = excluded.created_at
+), new_news AS (
+    INSERT INTO news (node, joined, joined_app, rescheduled, rescheduled_app, configured)
+    SELECT $22, array_agg(endpoint), array_agg(app), '{}', '{}', '{}'
+    FROM (SELECT DISTINCT endpoint, (message >> 40)::integer AS app FROM owed) AS grown HAVING count(*) > 0
+)
+SELECT v.verdict, v.known, v.known_day, a.key, a.created_at, f.seqs, (SELECT max(day) FROM open_day)
+FROM verdict v LEFT JOIN accepted a ON a.n = v.n LEFT JOIN fanout f ON f.n = v.n ORDER BY v.n";
+
+/// What the database says of a message.
+enum Verdict {
+    Stored { key: i64, created_at: i64, seqs: Vec<i64> },
+    AppGone,
+    Stale,
+    KeyReused,
+    Repeated { key: i64, day: i32 },
+    EventIdTaken,
+}
+
+impl Verdict {
+    fn of(row: &Row) -> Self {
+        match row.get::<_, i32>(0) {
+            0 => Self::Stored {
+                key: row.get(3),
+                created_at: row.get(4),
+                seqs: row.get::<_, Option<_>>(5).unwrap_or_default(),
+            },
+            1 => Self::AppGone,
+            2 => Self::Stale,
+            3 => Self::KeyReused,
+            4 => Self::Repeated { key: row.get(1), day: row.get(2) },
+            _ => Self::EventIdTaken,
+        }
+    }
+}
+
+/// Appends messages, at most one of each idempotency key and event id of an application; what became of each.
+pub(crate) async fn append(
+    db: &Arc<Db>,
+    conn: &mut Option<Lent>,
+    appends: &[Append],
+) -> Result<Vec<Appended>, Fault> {
+    let salts: Vec<u64> = appends.iter().map(|_| db.chance.word()).collect();
+    for _ in 0..TRIES_MAX {
+        let (now, wall) = db.moment();
+        let day = db.open_day(now).await?;
+        let lent = match conn.take() {
+            Some(lent) if !lent.client().is_closed() => lent,
+            _ => db.hot.lend().await?,
+        };
+        let written = write(&lent, db, appends, &salts, (now, wall), day).await;
+        match written {
+            Ok(Written { newest_day, .. }) if newest_day != day => {
+                *conn = Some(lent);
+                db.newest_day.learn(newest_day);
+            }
+            Ok(Written { verdicts, .. }) => {
+                let appended = answer(&lent, appends, &salts, verdicts).await;
+                *conn = Some(lent);
+                let appended = appended?;
+                let stored = appended.iter().filter_map(|appended| match appended {
+                    Appended::Stored(message) => Some(Arc::clone(message)),
+                    _ => None,
+                });
+                db.tell(&News { appended: stored.collect(), ..News::default() });
+                return Ok(appended);
+            }
+            Err(fault) if fault.is_collision() => {
+                lent.batch("ROLLBACK").await?;
+                *conn = Some(lent);
+            }
+            Err(fault) => {
+                // In what state the connection is nobody knows.
+                lent.discard();
+                return Err(fault);
+            }
+        }
+    }
+    Err(Error::Busy.into())
+}
+
+struct Written {
+    verdicts: Vec<Verdict>,
+    newest_day: i32,
+}
+
+/// One transaction, sent whole.
+async fn write(
+    conn: &Conn,
+    db: &Db,
+    appends: &[Append],
+    salts: &[u64],
+    (now, wall): (Timestamp, Timestamp),
+    day: i32,
+) -> Result<Written, Fault> {
+    let input = Input::of(appends, salts);
+    let (lock, append) =
+        (conn.prepare(LOCK).await?, conn.prepare(&APPEND.replace("{day}", &day.to_string())).await?);
+    let idempotent_since = now.as_millis() - IDEMPOTENCY_KEPT_MS;
+    let (now, wall, node) = (now.as_millis(), wall.as_millis(), db.node_no());
+    let params: [&(dyn ToSql + Sync); 22] = [
+        &input.app,
+        &input.version,
+        &input.salt,
+        &input.event_type,
+        &input.channels,
+        &input.tags,
+        &input.event_id,
+        &input.content_type,
+        &input.deliver_at,
+        &input.payload_expires_at,
+        &input.payload,
+        &input.idempotency_key,
+        &input.request_hash,
+        &input.apps,
+        &idempotent_since,
+        &now,
+        &wall,
+        &input.endpoints,
+        &input.target_n,
+        &input.target_endpoint,
+        &input.target_pushed,
+        &node,
+    ];
+    let locked: [&(dyn ToSql + Sync); 1] = [&input.apps];
+    let client = conn.client();
+    let warnings = conn.warnings();
+    // Polled in this order, they are sent in this order, without waiting for each other's answers.
+    let (begun, locked, rows, committed) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        client.query(&lock, &locked),
+        client.query(&append, &params),
+        client.batch_execute("COMMIT"),
+    );
+    // An error in between makes the commit a rollback, which succeeds.
+    begun?;
+    locked?;
+    let rows = rows?;
+    committed?;
+    if conn.warnings() != warnings {
+        // It is committed here, but perhaps not where it has to be: a wait for the standby was cut off.
+        return Err(unsure().into());
+    }
+    let newest_day = rows.first().map_or(day, |row| row.get(6));
+    Ok(Written { verdicts: rows.iter().map(Verdict::of).collect(), newest_day })
+}
+
+/// The messages of a batch, column by column.
+#[derive(Default)]
+struct Input<'a> {
+    app: Vec<i32>,
+    version: Vec<i64>,
+    salt: Vec<i64>,
+    event_type: Vec<&'a str>,
+    channels: Vec<Option<String>>,
+    tags: Vec<Option<String>>,
+    event_id: Vec<Option<&'a str>>,
+    content_type: Vec<Option<&'a str>>,
+    deliver_at: Vec<Option<i64>>,
+    payload_expires_at: Vec<Option<i64>>,
+    payload: Vec<&'a [u8]>,
+    idempotency_key: Vec<Option<&'a str>>,
+    request_hash: Vec<Option<&'a [u8]>>,
+    apps: Vec<i32>,
+    endpoints: Vec<i32>,
+    target_n: Vec<i64>,
+    target_endpoint: Vec<i32>,
+    target_pushed: Vec<bool>,
+}
+
+impl<'a> Input<'a> {
+    fn of(appends: &'a [Append], salts: &[u64]) -> Self {
+        let mut input = Self::default();
+        for (n, (append, salt)) in (1_i64..).zip(appends.iter().zip(salts)) {
+            let message = &append.message;
+            input.app.push(append.app.0.cast_signed());
+            input.version.push(append.version.cast_signed());
+            input.salt.push(salt.cast_signed());
+            input.event_type.push(&message.event_type);
+            input.channels.push(codec::words(message.channels.iter().map(|c| &**c)));
+            input.tags.push(codec::words(message.tags.iter().map(|t| &**t)));
+            input.event_id.push(message.event_id.as_deref());
+            input.content_type.push(message.content_type.as_deref());
+            input.deliver_at.push(message.deliver_at.map(Timestamp::as_millis));
+            input.payload_expires_at.push(message.payload_expires_at.map(Timestamp::as_millis));
+            input.payload.push(&message.payload);
+            input.idempotency_key.push(append.idempotency.as_ref().map(|i| &*i.key));
+            input.request_hash.push(append.idempotency.as_ref().map(|i| &i.request_hash[..]));
+            for Target { endpoint, pushed } in &append.targets {
+                input.target_n.push(n);
+                input.target_endpoint.push(endpoint.0.cast_signed());
+                input.target_pushed.push(*pushed);
+            }
+        }
+        input.apps = distinct(&input.app);
+        input.endpoints = distinct(&input.target_endpoint);
+        input
+    }
+}
+
+fn distinct(numbers: &[i32]) -> Vec<i32> {
+    let mut numbers: Vec<i32> = numbers.iter().copied().collect::<HashSet<_>>().into_iter().collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// What is said of each message.
+async fn answer(
+    conn: &Conn,
+    appends: &[Append],
+    salts: &[u64],
+    verdicts: Vec<Verdict>,
+) -> Result<Vec<Appended>, Fault> {
+    let mut answers = Vec::with_capacity(appends.len());
+    for ((append, salt), verdict) in appends.iter().zip(salts).zip(verdicts) {
+        answers.push(match verdict {
+            Verdict::Stored { key, created_at, seqs } => {
+                Appended::Stored(Arc::new(build(append, *salt, key, created_at, &seqs)))
+            }
+            Verdict::AppGone => Appended::AppGone,
+            Verdict::Stale => Appended::Stale,
+            Verdict::KeyReused => Appended::KeyReused,
+            Verdict::EventIdTaken => Appended::EventIdTaken,
+            Verdict::Repeated { key, day } => {
+                let sql = format!("SELECT {} FROM message m WHERE m.key = $1 AND m.day = $2", rows::MESSAGE);
+                match conn.query_opt(&sql, &[&key, &day]).await? {
+                    Some(row) => Appended::Repeated(Arc::new(rows::message(&row, 0)?)),
+                    // Retention has removed it since. Asked again, the request counts as new.
+                    None => Appended::Stale,
+                }
+            }
+        });
+    }
+    Ok(answers)
+}
+
+fn build(append: &Append, salt: u64, key: i64, created_at: i64, seqs: &[i64]) -> Message {
+    let (new, created_at) = (append.message.clone(), Timestamp::from_millis(created_at));
+    let position = Position(codec::place(key));
+    Message {
+        key: MessageKey { app: append.app, position },
+        id: MessageId::of(created_at, position.0, salt),
+        created_at,
+        event_type: new.event_type,
+        payload: Payload::Kept(new.payload),
+        content_type: new.content_type,
+        channels: new.channels,
+        tags: new.tags,
+        event_id: new.event_id,
+        deliver_at: new.deliver_at,
+        payload_expires_at: new.payload_expires_at,
+        fanout: append
+            .targets
+            .iter()
+            .map(|target| target.endpoint)
+            .zip(seqs.iter().map(|seq| Seq(seq.cast_unsigned())))
+            .collect(),
+    }
+}

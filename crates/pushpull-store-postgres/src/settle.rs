@@ -1,0 +1,357 @@
+//! What came of attempts, written in batches: one round trip for each.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use pushpull_domain::{
+    Delivery, DeliveryState, EndpointNo,
+    attempt::{Attempt, Outcome},
+};
+use pushpull_store::{Error, Settlement, codec};
+use tokio_postgres::types::ToSql;
+
+use crate::{
+    Db,
+    fault::Fault,
+    pool::{Conn, Lent},
+    rows::state_number,
+    tx::unsure,
+};
+
+/// How often a batch is tried again that met another transaction.
+const TRIES_MAX: usize = 5;
+
+/// Writes attempts, and the states they lead to, of deliveries that joined their queues on one day.
+///
+/// Only a success undoes a cancellation. If the endpoint left push meanwhile there is no next attempt, and no last one:
+/// whoever moves along it now has it before them; one that keeps order was held because of its very first, which must
+/// not be first again. A delivery that is gone took its attempts with it.
+const SETTLE: &str = "
+WITH input AS MATERIALIZED (
+    SELECT * FROM unnest($1::bigint[], $2::integer[], $3::smallint[], $4::bigint[], $5::smallint[], $6::integer[],
+        $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::text[], $12::smallint[], $13::smallint[],
+        $14::text[], $15::bytea[], $16::bytea[])
+        AS i (key, endpoint, state, due_at, trigger, attempts, attempt, salt, started_at, attempt_trigger, url, status,
+              class, detail, timings, body)
+), old AS MATERIALIZED (
+    SELECT i.*, d.message, d.message_day, d.last_attempt, d.last_attempt_day,
+        CASE WHEN e.mode <> 0 THEN NOT e.fifo OR i.state = 0 END AS left_push
+    FROM input i JOIN delivery_{day} d ON d.key = i.key LEFT JOIN endpoint e ON e.no = i.endpoint
+), today AS MATERIALIZED (
+    SELECT max(day) AS day FROM open_day
+), new_attempt AS (
+    INSERT INTO attempt (day, key, salt, message, message_day, seq, previous, previous_day, started_at, trigger, url,
+        status, class, detail, timings, body)
+    SELECT today.day, attempt, salt, message, message_day, key & ((1::bigint << 40) - 1), last_attempt,
+        last_attempt_day, started_at, attempt_trigger, url, status, class, detail, timings, body
+    FROM old, today WHERE attempt IS NOT NULL
+)
+UPDATE delivery_{day} d SET
+    state = CASE WHEN d.state >= 3 AND o.state <> 1 THEN d.state WHEN o.state = 2 AND o.left_push THEN 0
+                 ELSE o.state END,
+    due_at = CASE WHEN d.state >= 3 OR o.left_push IS NOT NULL THEN NULL ELSE o.due_at END,
+    trigger = CASE WHEN d.state >= 3 OR o.state <> 0 THEN 0 ELSE o.trigger END,
+    attempts = o.attempts,
+    last_attempt = coalesce(o.attempt, d.last_attempt),
+    last_attempt_day = CASE WHEN o.attempt IS NULL THEN d.last_attempt_day ELSE today.day END
+FROM old o, today WHERE d.key = o.key";
+
+/// The newest attempts of endpoints.
+const LAST_ATTEMPTS: &str = "
+    SELECT e.no, greatest(e.trimmed_attempt, coalesce((SELECT a.key & ((1::bigint << 40) - 1) FROM attempt a
+        WHERE a.key BETWEEN e.no::bigint << 40 AND ((e.no::bigint + 1) << 40) - 1 ORDER BY a.key DESC LIMIT 1), 0))
+    FROM endpoint e WHERE e.no = ANY($1)";
+
+/// The days on which deliveries joined their queues.
+const DAYS: &str = "SELECT d.key, d.day FROM delivery d WHERE d.key = ANY($1)";
+
+/// What the one who settles remembers between batches.
+#[derive(Default)]
+pub(crate) struct Settler {
+    conn: Option<Lent>,
+    /// The number of each endpoint's newest attempt. Nobody else writes them, as long as this node brings what the
+    /// endpoint is owed.
+    last_attempt: HashMap<EndpointNo, i64>,
+}
+
+/// Endpoints whose newest attempt is remembered.
+const REMEMBERED_MAX: usize = 100_000;
+
+impl Settler {
+    /// Writes attempts and the states they lead to, in one transaction.
+    pub(crate) async fn settle(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
+        for _ in 0..TRIES_MAX {
+            match self.settle_once(db, settlements).await {
+                Err(fault) if fault.is_collision() || fault.is_taken().is_some() => {
+                    // Numbers that are taken were given by a node that this one knew nothing of.
+                    self.last_attempt.clear();
+                    self.conn = None;
+                }
+                result => return result,
+            }
+        }
+        Err(Error::Busy.into())
+    }
+
+    async fn settle_once(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
+        let conn = match self.conn.take() {
+            Some(conn) if !conn.client().is_closed() => conn,
+            _ => db.hot.lend().await?,
+        };
+        let days = db.days.of(&conn, settlements).await?;
+        self.learn_attempts(&conn, settlements).await?;
+        let rounds = self.rounds(db, settlements, &days);
+        match write(&conn, &rounds).await {
+            Ok(()) => {
+                self.conn = Some(conn);
+                Ok(())
+            }
+            Err(fault) => {
+                conn.discard();
+                Err(fault)
+            }
+        }
+    }
+
+    async fn learn_attempts(&mut self, conn: &Conn, settlements: &[Settlement]) -> Result<(), Fault> {
+        let unknown: HashSet<i32> = settlements
+            .iter()
+            .filter(|s| s.attempt.is_some() && !self.last_attempt.contains_key(&s.delivery.key.endpoint))
+            .map(|s| s.delivery.key.endpoint.0.cast_signed())
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        if self.last_attempt.len() > REMEMBERED_MAX {
+            self.last_attempt.clear();
+            return Box::pin(self.learn_attempts(conn, settlements)).await;
+        }
+        let unknown: Vec<i32> = unknown.into_iter().collect();
+        for row in conn.query(LAST_ATTEMPTS, &[&unknown]).await? {
+            self.last_attempt.insert(EndpointNo(row.get::<_, i32>(0).cast_unsigned()), row.get(1));
+        }
+        Ok(())
+    }
+
+    /// The settlements by day, and within a day so that each statement has a delivery once.
+    fn rounds<'s>(
+        &mut self,
+        db: &Db,
+        settlements: &'s [Settlement],
+        days: &HashMap<i64, i32>,
+    ) -> Vec<(i32, Round<'s>)> {
+        let mut by_day: BTreeMap<(usize, i32), Vec<(i64, &Settlement)>> = BTreeMap::new();
+        let mut seen: HashMap<i64, usize> = HashMap::new();
+        for settlement in settlements {
+            let key = codec::delivery_key(settlement.delivery.key);
+            // What is in no partition is gone.
+            let Some(day) = days.get(&key) else { continue };
+            let nth = seen.entry(key).or_default();
+            by_day.entry((*nth, *day)).or_default().push((key, settlement));
+            *nth += 1;
+        }
+        by_day
+            .into_iter()
+            .map(|((_, day), mut settlements)| {
+                // In the order of keys, so that of two who lock the same rows neither waits for the other.
+                settlements.sort_unstable_by_key(|(key, _)| *key);
+                let mut round = Round::default();
+                for (key, settlement) in settlements {
+                    let number =
+                        settlement.attempt.is_some().then(|| self.number(settlement.delivery.key.endpoint));
+                    round.push(db, key, settlement, number.flatten());
+                }
+                (day, round)
+            })
+            .collect()
+    }
+
+    /// The number of an endpoint's next attempt; `None`: the endpoint is gone.
+    fn number(&mut self, endpoint: EndpointNo) -> Option<i64> {
+        let last = self.last_attempt.get_mut(&endpoint)?;
+        *last += 1;
+        Some(*last)
+    }
+}
+
+/// Settlements that are written by one statement, column by column.
+#[derive(Default)]
+struct Round<'s> {
+    key: Vec<i64>,
+    endpoint: Vec<i32>,
+    state: Vec<i16>,
+    due_at: Vec<Option<i64>>,
+    trigger: Vec<i16>,
+    attempts: Vec<i32>,
+    attempt: Vec<Option<i64>>,
+    salt: Vec<i64>,
+    started_at: Vec<Option<i64>>,
+    attempt_trigger: Vec<Option<i16>>,
+    url: Vec<Option<&'s str>>,
+    status: Vec<Option<i16>>,
+    class: Vec<Option<i16>>,
+    detail: Vec<Option<String>>,
+    timings: Vec<Option<Vec<u8>>>,
+    body: Vec<Option<&'s [u8]>>,
+}
+
+impl<'s> Round<'s> {
+    fn push(&mut self, db: &Db, key: i64, settlement: &'s Settlement, number: Option<i64>) {
+        let Delivery { key: place, state, attempts, .. } = settlement.delivery;
+        let (due_at, trigger) = match state {
+            DeliveryState::Owed { due_at, trigger } => (due_at.map(|at| at.as_millis()), trigger as i16),
+            DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => (None, 0),
+        };
+        self.key.push(key);
+        self.endpoint.push(place.endpoint.0.cast_signed());
+        self.state.push(state_number(state));
+        self.due_at.push(due_at);
+        self.trigger.push(trigger);
+        self.attempts.push(attempts.cast_signed());
+        let attempt = settlement.attempt.as_ref().filter(|_| number.is_some());
+        self.attempt.push(number.map(|n| codec::attempt_key(place.endpoint, n.cast_unsigned())));
+        self.salt.push(db.chance.word().cast_signed());
+        self.push_attempt(attempt);
+    }
+
+    fn push_attempt(&mut self, attempt: Option<&'s (Attempt, Arc<str>)>) {
+        let (made, url) = match attempt {
+            Some((made, url)) => (Some(made), Some(&**url)),
+            None => (None, None),
+        };
+        let (detail, body) = match made.map(|made| &made.outcome) {
+            Some(Outcome::Delivered { body, .. } | Outcome::Refused { body, .. }) => {
+                (None, (!body.is_empty()).then_some(&body[..]))
+            }
+            // PostgreSQL's texts hold no NUL.
+            Some(Outcome::Failed { detail, .. }) => (Some(detail.replace('\0', "\u{fffd}")), None),
+            None => (None, None),
+        };
+        self.started_at.push(made.map(|made| made.started_at.as_millis()));
+        self.attempt_trigger.push(made.map(|made| made.trigger as i16));
+        self.url.push(url);
+        self.status.push(made.and_then(|made| made.outcome.status()).map(u16::cast_signed));
+        self.class.push(made.and_then(|made| made.outcome.class()).map(|class| class as i16));
+        self.detail.push(detail);
+        self.timings.push(made.map(|made| codec::timings(&made.timings)));
+        self.body.push(body);
+    }
+
+    fn params(&self) -> [&(dyn ToSql + Sync); 16] {
+        [
+            &self.key,
+            &self.endpoint,
+            &self.state,
+            &self.due_at,
+            &self.trigger,
+            &self.attempts,
+            &self.attempt,
+            &self.salt,
+            &self.started_at,
+            &self.attempt_trigger,
+            &self.url,
+            &self.status,
+            &self.class,
+            &self.detail,
+            &self.timings,
+            &self.body,
+        ]
+    }
+}
+
+/// One transaction, sent whole.
+async fn write(conn: &Conn, rounds: &[(i32, Round<'_>)]) -> Result<(), Fault> {
+    let mut statements = Vec::with_capacity(rounds.len());
+    for (day, _) in rounds {
+        statements.push(conn.prepare(&SETTLE.replace("{day}", &day.to_string())).await?);
+    }
+    let client = conn.client();
+    let warnings = conn.warnings();
+    let written = async {
+        let params: Vec<_> = rounds.iter().map(|(_, round)| round.params()).collect();
+        // Polled in their order, they are sent in it.
+        let executed =
+            statements.iter().zip(&params).map(|(statement, params)| client.execute(statement, params));
+        futures_util::future::join_all(executed).await.into_iter().collect::<Result<Vec<_>, _>>()
+    };
+    let (begun, written, committed) =
+        tokio::join!(biased; client.batch_execute("BEGIN"), written, client.batch_execute("COMMIT"));
+    begun?;
+    written?;
+    committed?;
+    if conn.warnings() != warnings {
+        return Err(unsure().into());
+    }
+    Ok(())
+}
+
+/// On which day the deliveries of each endpoint joined its queue, as far as this node has seen them.
+///
+/// The days of a queue never go back, so what lies between two seqs of a day is of that day.
+pub(crate) struct Days {
+    seen: moka::sync::Cache<EndpointNo, Arc<[Span]>>,
+}
+
+#[derive(Clone, Copy)]
+struct Span {
+    day: i32,
+    first: i64,
+    last: i64,
+}
+
+/// Endpoints, and days of each, that are remembered.
+const SPANS_MAX: usize = 8;
+
+impl Default for Days {
+    fn default() -> Self {
+        Self { seen: moka::sync::Cache::new(REMEMBERED_MAX as u64) }
+    }
+}
+
+impl Days {
+    /// A delivery joined its queue on this day.
+    pub(crate) fn learn(&self, key: i64, day: i32) {
+        let endpoint = EndpointNo(codec::no(key));
+        let known = self.seen.get(&endpoint);
+        if find(known.as_deref(), key).is_some() {
+            return;
+        }
+        let mut spans: Vec<Span> = known.as_deref().map(<[_]>::to_vec).unwrap_or_default();
+        match spans.iter_mut().find(|span| span.day == day) {
+            Some(span) => (span.first, span.last) = (span.first.min(key), span.last.max(key)),
+            None => spans.push(Span { day, first: key, last: key }),
+        }
+        if spans.len() > SPANS_MAX {
+            spans.remove(0);
+        }
+        self.seen.insert(endpoint, spans.into());
+    }
+
+    /// The days of what is settled, by key. What is gone has none.
+    async fn of(&self, conn: &Conn, settlements: &[Settlement]) -> Result<HashMap<i64, i32>, Fault> {
+        let mut days = HashMap::with_capacity(settlements.len());
+        let mut unknown = Vec::new();
+        for settlement in settlements {
+            let key = codec::delivery_key(settlement.delivery.key);
+            let known = self.seen.get(&settlement.delivery.key.endpoint);
+            match find(known.as_deref(), key) {
+                Some(day) => drop(days.insert(key, day)),
+                None => unknown.push(key),
+            }
+        }
+        if !unknown.is_empty() {
+            for row in conn.query(DAYS, &[&unknown]).await? {
+                let (key, day) = (row.get(0), row.get(1));
+                self.learn(key, day);
+                days.insert(key, day);
+            }
+        }
+        Ok(days)
+    }
+}
+
+fn find(spans: Option<&[Span]>, key: i64) -> Option<i32> {
+    spans?.iter().find(|span| (span.first..=span.last).contains(&key)).map(|span| span.day)
+}
