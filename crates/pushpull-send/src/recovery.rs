@@ -31,7 +31,10 @@ async fn finish_all(inner: &Inner) -> Result<(), pushpull_store::Error> {
             let step = store.step_recovery(recovery.task).await?;
             reopened += step.reopened;
             if step.done {
-                tracing::info!(task.id = %recovery.task, reopened, "endpoint recovered");
+                // What a change of mode takes from the dispatcher is nobody's news.
+                if reopened > 0 {
+                    tracing::info!(task.id = %recovery.task, reopened, "endpoint recovered");
+                }
                 break;
             }
         }

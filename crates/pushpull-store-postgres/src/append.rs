@@ -94,8 +94,9 @@ WITH input AS MATERIALIZED (
     ON CONFLICT (app, key) DO UPDATE SET message = excluded.message, day = excluded.day,
         request_hash = excluded.request_hash, created_at = excluded.created_at
 ), new_news AS (
-    INSERT INTO news (node, joined, rescheduled, configured)
-    SELECT $22, array_agg(DISTINCT endpoint), '{}', '{}' FROM owed HAVING count(*) > 0
+    INSERT INTO news (node, joined, joined_app, rescheduled, rescheduled_app, configured)
+    SELECT $22, array_agg(endpoint), array_agg(app), '{}', '{}', '{}'
+    FROM (SELECT DISTINCT endpoint, (message >> 40)::integer AS app FROM owed) AS grown HAVING count(*) > 0
 )
 SELECT v.verdict, v.known, v.known_day, a.key, a.created_at, f.seqs, (SELECT max(day) FROM open_day)
 FROM verdict v LEFT JOIN accepted a ON a.n = v.n LEFT JOIN fanout f ON f.n = v.n ORDER BY v.n";

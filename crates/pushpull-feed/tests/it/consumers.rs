@@ -182,6 +182,8 @@ async fn a_long_stretch_that_a_push_brought_is_passed_over_once() {
     let page = world.feed.consume(&stream, None, 250, Patience::NONE).await.unwrap().page;
     assert_eq!((seqs(&page), page.done), (vec![last], true));
     assert_eq!(seqs(&world.receives("leased", None, Duration::ZERO).await.unwrap().page), [last]);
+    let first = world.pulls("work", LONG).await.unwrap();
+    assert_eq!((taken(&first), first.more), (vec![], true), "one call is bounded, and waits for nothing");
     assert_eq!(taken(&world.pulls("work", Duration::ZERO).await.unwrap()), [last]);
     for reader in [stream, leased, work] {
         let status = world.feed.status(&reader).await.unwrap();

@@ -134,8 +134,8 @@ pub(crate) fn place(at: &[&str], text: &str, now: Timestamp) -> Result<Place, Pr
         "latest" => return Ok(Place::Latest),
         _ => {}
     }
-    if let Ok(seq) = text.parse::<u64>() {
-        return Ok(Place::At(Seq(seq)));
+    if let Ok(seq) = text.parse::<Seq>() {
+        return Ok(Place::At(seq));
     }
     match Timestamp::parse(text) {
         Some(moment) if moment > now => Err(future(at)),
