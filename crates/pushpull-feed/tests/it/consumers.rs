@@ -22,7 +22,7 @@ impl World {
         }
     }
 
-    async fn publish_many(&self, count: usize) {
+    pub(crate) async fn publish_many(&self, count: usize) {
         let snapshot = self.store.snapshot(&self.app).await;
         for done in (0..count).step_by(500) {
             let together = (count - done).min(500);
@@ -66,14 +66,14 @@ impl World {
         async move { feed.pull(&reader, &take, wait).await }
     }
 
-    async fn set_mode(&self, mode: Mode) {
+    pub(crate) async fn set_mode(&self, mode: Mode) {
         let snapshot = self.store.snapshot(&self.app).await;
         let endpoint = Endpoint { mode, ..(*snapshot.endpoints[0]).clone() };
         self.store.sqlite.update_endpoint(endpoint).await.unwrap();
     }
 
     /// Plays the dispatcher: everything there is was answered 2xx.
-    async fn delivers_all(&self, count: u64) {
+    pub(crate) async fn delivers_all(&self, count: u64) {
         let mut settlements = Vec::new();
         for n in 1..=count {
             let message =

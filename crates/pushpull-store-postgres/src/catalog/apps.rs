@@ -5,9 +5,10 @@ use pushpull_store::{
     AppListFilter, NewApp, Page, PageQuery, WriteError,
     codec::NO_MAX,
     columns::{self, to_json},
+    gather::{beyond, cut, direction},
 };
 
-use super::{configured, later};
+use super::{configured, later, rows::APP};
 use crate::{
     Db,
     fault::{Fault, inconsistent},
@@ -101,5 +102,26 @@ pub(super) async fn list(
     filter: AppListFilter,
     page: PageQuery<AppId>,
 ) -> Result<Page<App>, Fault> {
-    todo!()
+    let sql = format!(
+        "SELECT {APP} FROM app WHERE environment = $1 AND deleted_at IS NULL {} {}
+             AND ($2::text IS NULL OR id COLLATE \"C\" {} $2)
+         ORDER BY id COLLATE \"C\" {} LIMIT $3",
+        if filter.without_endpoints {
+            "AND EXISTS (SELECT FROM endpoint e WHERE e.app = app.no AND e.deleted_at IS NULL)"
+        } else {
+            ""
+        },
+        if filter.with_disabled_endpoints_only {
+            "AND (EXISTS (SELECT FROM endpoint e WHERE e.app = app.no AND e.deleted_at IS NULL AND e.disabled_at IS NULL)
+                 OR NOT EXISTS (SELECT FROM endpoint e WHERE e.app = app.no AND e.deleted_at IS NULL))"
+        } else {
+            ""
+        },
+        beyond(&page),
+        direction(&page),
+    );
+    let after = page.beyond.map(|id| id.to_string());
+    let rows = conn.query(&sql, &[&environment.0.cast_signed(), &after, &(page.limit as i64 + 1)]).await?;
+    let found = rows.iter().map(|row| columns::app(&Named::new(row))).collect::<Result<_, Fault>>()?;
+    Ok(cut(found, &page))
 }

@@ -144,7 +144,7 @@ pub(super) async fn update(
             &[&endpoint.no.0.cast_signed()],
         )
         .await?;
-        tx.news.rescheduled.push(endpoint.no);
+        tx.news.rescheduled.push((endpoint.app, endpoint.no));
     }
     modes::follow(tx, &endpoint, change).await?;
     bump(tx, endpoint.app).await?;

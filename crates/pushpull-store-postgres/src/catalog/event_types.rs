@@ -4,6 +4,7 @@ use pushpull_domain::{EnvironmentNo, EventType, EventTypeName, Timestamp};
 use pushpull_store::{
     Page, PageQuery, WriteError,
     columns::{self, to_json},
+    gather::{beyond, cut, direction},
 };
 
 use super::later;
@@ -80,5 +81,15 @@ pub(super) async fn list(
     include_archived: bool,
     page: PageQuery<EventTypeName>,
 ) -> Result<Page<EventType>, Fault> {
-    todo!()
+    let sql = format!(
+        "SELECT {EVENT_TYPE} FROM event_type WHERE environment = $1 AND ($2 OR NOT archived)
+             AND ($3::text IS NULL OR name {} $3) ORDER BY name {} LIMIT $4",
+        beyond(&page),
+        direction(&page),
+    );
+    let after = page.beyond.as_deref();
+    let limit = page.limit as i64 + 1;
+    let rows = conn.query(&sql, &[&environment.0.cast_signed(), &include_archived, &after, &limit]).await?;
+    let found = rows.iter().map(|row| columns::event_type(&Named::new(row))).collect::<Result<_, Fault>>()?;
+    Ok(cut(found, &page))
 }

@@ -4,7 +4,7 @@ use pushpull_domain::{
     EndpointNo, EnvironmentNo, KeyId, Timestamp,
     key::{ApiKey, KeyHash, PollerToken, Scope},
 };
-use pushpull_store::{WriteError, columns};
+use pushpull_store::{OLD_POLLER_TOKENS_MAX, WriteError, columns};
 use tokio_postgres::Row;
 
 use super::endpoints::lock_app_of;
@@ -133,6 +133,13 @@ pub(super) async fn put_poller_token(
     tx.execute(
         "UPDATE api_key SET token = NULL, revoked_at = least(revoked_at, $2) WHERE endpoint = $1",
         &[&endpoint, &old_until.map(Timestamp::as_millis)],
+    )
+    .await?;
+    tx.execute(
+        "DELETE FROM api_key WHERE hash IN (
+             SELECT hash FROM api_key WHERE endpoint = $1
+             ORDER BY coalesce(revoked_at <= $2, false), created_at DESC, id COLLATE \"C\" DESC OFFSET $3)",
+        &[&endpoint, &tx.now.as_millis(), &(OLD_POLLER_TOKENS_MAX as i64)],
     )
     .await?;
     put(tx, &new.key, Some(columns::seal_token(&db.sealer, &*db.chance, &new))).await?;

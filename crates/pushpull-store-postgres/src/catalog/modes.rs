@@ -80,7 +80,7 @@ pub(super) async fn follow(tx: &mut Tx, endpoint: &Endpoint, change: Change) -> 
         Change::Left => {
             recovery::start_withdrawal(tx, endpoint.app, endpoint.no).await?;
             // The dispatcher has to find out that it drains.
-            tx.news.rescheduled.push(endpoint.no);
+            tx.news.rescheduled.push((endpoint.app, endpoint.no));
             Ok(())
         }
         Change::Resumed => recovery::start_gathered(tx, endpoint.app, endpoint.no, endpoint.read_seq).await,
@@ -103,7 +103,7 @@ pub(super) async fn hold(tx: &mut Tx, no: EndpointNo) -> Result<bool, Fault> {
         return Ok(false);
     }
     recovery::start_withdrawal(tx, app, no).await?;
-    tx.news.rescheduled.push(no);
+    tx.news.rescheduled.push((app, no));
     bump(tx, app).await?;
     Ok(true)
 }
