@@ -293,11 +293,7 @@ fn settle_on(day: i32) -> String {
 }
 
 /// One transaction, sent whole.
-async fn write(
-    conn: &Conn,
-    rounds: &[(i32, Round<'_>)],
-    fence: &Fence,
-) -> Result<(), Fault> {
+async fn write(conn: &Conn, rounds: &[(i32, Round<'_>)], fence: &Fence) -> Result<(), Fault> {
     let hold = conn.prepare(HOLD).await?;
     let mut statements = Vec::with_capacity(rounds.len());
     for (day, _) in rounds {

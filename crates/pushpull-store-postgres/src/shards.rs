@@ -101,7 +101,8 @@ impl Shards {
         let mut epochs = self.epochs.lock().expect("nobody panics while holding this lock");
         let changed = *epochs != now;
         *epochs = now;
-        let held = now.iter().enumerate().filter(|(_, epoch)| epoch.is_some()).map(|(no, _)| 1 << no).sum::<u64>();
+        let held =
+            now.iter().enumerate().filter(|(_, epoch)| epoch.is_some()).map(|(no, _)| 1 << no).sum::<u64>();
         changed | (self.held.swap(held & !leaving, Ordering::AcqRel) != held & !leaving)
     }
 

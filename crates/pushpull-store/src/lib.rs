@@ -7,12 +7,14 @@
 pub mod audit;
 pub mod catalog;
 pub mod codec;
+pub mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod consumers;
 pub mod deliveries;
 pub mod error;
 pub mod feed;
+pub mod gather;
 pub mod messages;
 pub mod publish;
 pub mod upkeep;
