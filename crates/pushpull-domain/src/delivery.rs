@@ -1,10 +1,20 @@
 //! Deliveries: what is owed to one endpoint for one message, and how it ended.
 
+use std::{num::ParseIntError, str::FromStr};
+
 use crate::{EndpointNo, MessageKey, Timestamp, attempt::Trigger};
 
 /// Where a delivery stands in its endpoint's queue: from 1, without gaps, in commit order; under 2^40.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
+
+impl FromStr for Seq {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, ParseIntError> {
+        text.parse().map(Self)
+    }
+}
 
 /// Where a delivery is: its endpoint and its place in that endpoint's queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -16,11 +16,11 @@ number!(
 
 /// An endpoint whose every attempt failed for this long is disabled: 5 days.
 pub const FAILING_MAX: Duration = Duration::from_hours(120);
+/// Its owner is told this long before it is disabled: a day.
+pub const FAILING_NOTICE: Duration = Duration::from_hours(24);
 /// An endpoint that left push is waited for so long, if the end of what was in flight is not known before: longer than
 /// an attempt may take.
 pub const DRAINING_MAX: Duration = Duration::from_mins(1);
-/// Its owner is told this long before it is disabled: a day.
-pub const FAILING_NOTICE: Duration = Duration::from_hours(24);
 
 /// Who moves along the endpoint's deliveries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,7 +44,7 @@ pub enum PushFrom {
     Readers,
     /// After what the consumer of this name has committed.
     Consumer(ConsumerName),
-    /// With everything that was not answered 2xx.
+    /// With everything that is still owed. What is exhausted is sent again by a recovery.
     Earliest,
     /// With what comes from now on.
     Latest,

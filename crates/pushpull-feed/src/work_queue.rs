@@ -5,16 +5,21 @@ use std::time::Duration;
 use pushpull_domain::Seq;
 use pushpull_store::{Answered, Answers, Gap, Refused, Take, Taken};
 
-use crate::{ConsumeError, Feed, Reader, consumer::TRIES_MAX, waiting::Waiting};
+use crate::{
+    ConsumeError, Feed, Reader,
+    consumer::{PASSES_MAX, TRIES_MAX},
+    waiting::Waiting,
+};
 
 /// How often a worker that waits looks again when as many items are out as may be: nobody is told of each answer.
 const FULL_WAIT: Duration = Duration::from_secs(1);
 
 impl Feed {
-    /// Takes items, or waits so long for the first. The consumer is made if there is none.
+    /// Takes items, or waits so long for the first. The consumer is made if there is none. Nothing is taken although
+    /// there may be more (`more`): so much was passed over that it is for the next call to go on.
     pub async fn pull(&self, reader: &Reader, take: &Take, wait: Duration) -> Result<Taken, ConsumeError> {
-        let mut waiting = Waiting::new(self, reader, wait);
-        let (mut gap, mut tries) = (None::<Gap>, 0);
+        let mut waiting = Waiting::new(self, (reader.app, reader.endpoint), wait);
+        let (mut gap, mut tries, mut passes) = (None::<Gap>, 0, 0);
         loop {
             let endpoint = self.endpoint_of(reader).await?;
             self.find_or_make(reader, None).await?;
@@ -35,14 +40,17 @@ impl Feed {
                 (told, now) => told.or(now),
             };
             taken.gap = gap;
+            passes += 1;
+            let goes_on = taken.gap.is_none() && passes < PASSES_MAX;
             // A gap alone ends no wait, or who waits would be told of it without end.
-            if !taken.items.is_empty() || (taken.more && taken.gap.is_some()) {
+            if !taken.items.is_empty() || (taken.more && !goes_on) {
                 return Ok(taken);
             }
             if taken.more {
                 // Everything that was looked at was passed over.
                 continue;
             }
+            passes = 0;
             let now = reader.clock.now();
             let next =
                 [taken.next_due_at, endpoint.drains_until()].into_iter().flatten().filter(|at| *at > now);

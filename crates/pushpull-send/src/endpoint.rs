@@ -11,6 +11,7 @@ use pushpull_domain::{
     AppNo, AppSnapshot, Batch, Endpoint, EndpointNo, Health, Mode, Seq, Timestamp, signature::Signer,
 };
 use pushpull_net::Target;
+use tokio::sync::{Notify, futures::Notified};
 
 use crate::{
     queue::{Queue, Setting},
@@ -87,6 +88,8 @@ pub(crate) struct Lane {
     queue: Mutex<Queue>,
     ready: ArcSwapOption<Ready>,
     stale: AtomicBool,
+    /// The configuration changed: who waits to begin looks whether it still may.
+    changed: Notify,
     health: Mutex<Option<Health>>,
     /// When the timer will wake it.
     wake: Mutex<Option<Timestamp>>,
@@ -103,6 +106,7 @@ impl Lane {
             queue: Mutex::default(),
             ready: ArcSwapOption::empty(),
             stale: AtomicBool::new(true),
+            changed: Notify::new(),
             health: Mutex::default(),
             wake: Mutex::default(),
             first_owed: AtomicU64::new(0),
@@ -117,6 +121,12 @@ impl Lane {
     pub(crate) fn set_stale(&self) {
         self.stale.store(true, Ordering::Release);
         self.queue().reconsider();
+        self.changed.notify_waiters();
+    }
+
+    /// The next change of the configuration after this call.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     /// The configuration, if it is as new as can be.

@@ -31,6 +31,8 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
             lane.queue().abandon_lane();
             break;
         }
+        // Registered before the configuration is read, so that a change meanwhile is not missed.
+        let changed = lane.changed();
         let Some(ready) = configuration(&inner, &lane).await else {
             lane.queue().abandon_lane();
             inner.slots.give_back(slot);
@@ -44,10 +46,11 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
             Next::Attempt(mut job) => {
                 let start = *job.start.get_or_insert_with(|| start_at(&lane, &ready));
                 if start > Instant::now() {
-                    // Waiting for its rate, it needs no place.
+                    // Waiting for its rate, it needs no place; nobody may wait any more if the mode changes.
                     inner.slots.give_back(slot);
                     tokio::select! {
                         () = tokio::time::sleep_until(start) => {}
+                        () = changed => {}
                         () = inner.stop.cancelled() => {}
                     }
                     lane.queue().put_back(*job);
@@ -60,7 +63,7 @@ pub(crate) async fn run(inner: Arc<Inner>, lane: Arc<Lane>, mut slot: Slot) {
                 match gather(&inner, &lane, &ready, *job) {
                     Gathered::All(parcel) => work(&inner, &lane, &ready, parcel, &mut slot).await,
                     Gathered::TooFew => break,
-                    Gathered::Stale => continue,
+                    Gathered::NotNow => continue,
                 }
                 if matches!(slot, Slot::Slow) || inner.slots.contended() {
                     inner.slots.give_back(slot);
@@ -82,6 +85,10 @@ fn again(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Slot> {
 
 /// The configuration as it is now; `None`: nothing may be brought to this endpoint.
 async fn configuration(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Arc<Ready>> {
+    if !inner.owns(lane.app.no) {
+        lane.queue().suspend();
+        return None;
+    }
     if let Some(ready) = lane.ready() {
         return Some(ready);
     }

@@ -85,8 +85,9 @@ pub(crate) enum Gathered {
     All(Parcel),
     /// More is waited for: all is put back, and the lane has ended.
     TooFew,
-    /// The configuration is another one by now: the job is put back.
-    Stale,
+    /// The configuration is another one by now, or the table is to be asked before more is waited for: all is put
+    /// back.
+    NotNow,
 }
 
 #[derive(Debug)]
@@ -96,6 +97,8 @@ pub(crate) struct Queue {
     known: HashSet<Seq>,
     /// The table may have more that is due.
     look: bool,
+    /// It was said that it has, since it was last asked.
+    news: bool,
     /// A lane is looking.
     looking: bool,
     /// Seqs whose outcomes were written since it began: what it reads may be from before.
@@ -123,6 +126,7 @@ impl Default for Queue {
             ready: VecDeque::new(),
             known: HashSet::new(),
             look: false,
+            news: false,
             looking: false,
             settled_meanwhile: HashSet::new(),
             lanes: 0,
@@ -159,6 +163,12 @@ impl Queue {
             }
         }
         true
+    }
+
+    /// Another process brings the endpoint what it is owed, or soon will.
+    pub(crate) fn suspend(&mut self) {
+        self.clear();
+        (self.blocked, self.off, self.draining) = (false, true, None);
     }
 
     /// What came while the endpoint was not pushed may be with its readers by now: the table knows.
@@ -221,6 +231,7 @@ impl Queue {
     /// The table may have more that is due.
     pub(crate) fn look_again(&mut self) {
         self.look = true;
+        self.news = true;
         self.blocked = false;
     }
 
@@ -240,17 +251,17 @@ impl Queue {
         }
     }
 
-    /// What goes out together with a job that was taken: what follows it in the queue, at most so many in all. Those
-    /// that were attempted together are attempted together again, so that a repeated batch is the same. `waits`: only
-    /// a full one is wanted yet.
+    /// What goes out together with a job that was taken: what follows it in the queue, at most so many in all (two or
+    /// more). Those that were attempted together are attempted together again, so that a repeated batch is the same.
+    /// `waits`: only a full one is wanted yet.
     pub(crate) fn gather(&mut self, version: u64, first: Job, size: usize, waits: bool) -> Gathered {
         if version != self.version {
             self.put_back(first);
-            return Gathered::Stale;
+            return Gathered::NotNow;
         }
         let (attempts, mut bytes) = (first.delivery.attempts, first.bytes());
         let mut rest = Vec::new();
-        let mut is_full = size <= 1;
+        let mut is_full = false;
         while !is_full && let Some(next) = self.ready.front() {
             bytes += next.bytes();
             if next.delivery.attempts != attempts || bytes > BATCH_BYTES_MAX {
@@ -268,6 +279,12 @@ impl Queue {
             self.ready.push_front(job);
         }
         self.put_back(first);
+        if self.news {
+            // Until the table was asked nothing is taken in behind these, and it is asked when none of them is here.
+            self.clear();
+            self.look = true;
+            return Gathered::NotNow;
+        }
         self.lanes -= 1;
         Gathered::TooFew
     }
@@ -328,7 +345,7 @@ impl Queue {
                 return Next::Attempt(Box::new(job));
             }
             if self.may_look() {
-                self.look = false;
+                (self.look, self.news) = (false, false);
                 self.looking = true;
                 return Next::Look;
             }
@@ -369,7 +386,7 @@ impl Queue {
         for job in self.ready.drain(..) {
             self.known.remove(&job.delivery.key.seq);
         }
-        self.look = false;
+        (self.look, self.news) = (false, false);
     }
 
     /// Whether nothing is in memory and nobody is at work.

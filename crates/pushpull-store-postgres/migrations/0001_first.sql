@@ -252,16 +252,19 @@ CREATE TABLE shard (
 );
 INSERT INTO shard (no) SELECT generate_series(0, 63);
 
--- What changed, for the other nodes, written with the change itself: they look here at least each second, and at once
--- when they are told. Kept for a minute. Empty after a crash of the database, when every node looks at everything.
+-- What changed, for the other nodes, written with the change itself: they look here twice a second, and at once when
+-- they are told. Kept for a minute. Empty after a crash of the database, when every node looks at everything.
 CREATE UNLOGGED TABLE news (
-    no bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     at timestamptz NOT NULL DEFAULT clock_timestamp(),
     node integer NOT NULL,
-    joined integer[] NOT NULL,        -- endpoints whose queues grew
-    rescheduled integer[] NOT NULL,   -- endpoints that may be owed more than before
+    joined integer[] NOT NULL,        -- endpoints whose queues grew, and their applications
+    joined_app integer[] NOT NULL,
+    rescheduled integer[] NOT NULL,   -- endpoints that may be owed more than before, and their applications
+    rescheduled_app integer[] NOT NULL,
     configured integer[] NOT NULL     -- applications that were changed
 );
+CREATE INDEX news_xid ON news (xid);
 CREATE INDEX news_at ON news (at);
 
 -- The newest message of an application, wherever it lies: for the first of a day.

@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use pushpull_domain::{Message, MessageId, MessageKey, Payload, Position, Seq, Timestamp};
+use pushpull_domain::{DeliveryKey, Message, MessageId, MessageKey, Payload, Position, Seq, Timestamp};
 use pushpull_store::{Append, Appended, Error, Target, codec};
 use tokio_postgres::{Row, types::ToSql};
 
@@ -16,7 +16,7 @@ use crate::{
     fault::Fault,
     pool::{Conn, Lent},
     rows,
-    tx::{News, unsure},
+    tx::unsure,
 };
 
 /// How long an idempotency key is kept: 12 h, as the Svix API has it.
@@ -94,8 +94,9 @@ WITH input AS MATERIALIZED (
     ON CONFLICT (app, key) DO UPDATE SET message = excluded.message, day = excluded.day,
         request_hash = excluded.request_hash, created_at = excluded.created_at
 ), new_news AS (
-    INSERT INTO news (node, joined, rescheduled, configured)
-    SELECT $22, array_agg(DISTINCT endpoint), '{}', '{}' FROM owed HAVING count(*) > 0
+    INSERT INTO news (node, joined, joined_app, rescheduled, rescheduled_app, configured)
+    SELECT $22, array_agg(endpoint), array_agg(app), '{}', '{}', '{}'
+    FROM (SELECT DISTINCT endpoint, (message >> 40)::integer AS app FROM owed) AS grown HAVING count(*) > 0
 )
 SELECT v.verdict, v.known, v.known_day, a.key, a.created_at, f.seqs, (SELECT max(day) FROM open_day)
 FROM verdict v LEFT JOIN accepted a ON a.n = v.n LEFT JOIN fanout f ON f.n = v.n ORDER BY v.n";
@@ -155,7 +156,7 @@ pub(crate) async fn append(
                     Appended::Stored(message) => Some(Arc::clone(message)),
                     _ => None,
                 });
-                db.tell(&News { appended: stored.collect(), ..News::default() });
+                db.appended(stored.collect(), day);
                 return Ok(appended);
             }
             Err(fault) if fault.is_collision() => {
@@ -170,6 +171,20 @@ pub(crate) async fn append(
         }
     }
     Err(Error::Busy.into())
+}
+
+impl Db {
+    /// These messages were appended here, on this day.
+    fn appended(&self, messages: Vec<Arc<Message>>, day: i32) {
+        if messages.is_empty() {
+            return;
+        }
+        for (endpoint, seq) in messages.iter().flat_map(|message| &message.fanout) {
+            self.days.learn(codec::delivery_key(DeliveryKey { endpoint: *endpoint, seq: *seq }), day);
+        }
+        self.tell_appended(&messages);
+        self.hints.send();
+    }
 }
 
 struct Written {
@@ -190,7 +205,7 @@ async fn write(
     let (lock, append) =
         (conn.prepare(LOCK).await?, conn.prepare(&APPEND.replace("{day}", &day.to_string())).await?);
     let idempotent_since = now.as_millis() - IDEMPOTENCY_KEPT_MS;
-    let (now, wall, node) = (now.as_millis(), wall.as_millis(), db.node_no());
+    let (now, wall, node) = (now.as_millis(), wall.as_millis(), db.shards.node());
     let params: [&(dyn ToSql + Sync); 22] = [
         &input.app,
         &input.version,

@@ -10,6 +10,10 @@ use pushpull_store::*;
 use pushpull_store::{Error, MessageFilter, Page, PageQuery};
 use std::{sync::Arc, time::Duration};
 impl Deliveries for Postgres {
+    fn owns(&self, app: AppNo) -> bool {
+        self.db.shards.owns(app)
+    }
+
     fn owed_endpoints(&self) -> BoxFuture<'_, Result<Vec<OwedEndpoint>, Error>> {
         self.read(|db| async move { due::owed_endpoints(&db).await })
     }

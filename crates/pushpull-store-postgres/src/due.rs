@@ -37,6 +37,7 @@ pub(crate) async fn owed_endpoints(db: &Arc<Db>) -> Result<Vec<OwedEndpoint>, Fa
             app: AppNo(row.get::<_, i32>(1).cast_unsigned()),
             due_at: Timestamp::from_millis(row.get(2)),
         })
+        .filter(|owed| db.shards.owns(owed.app))
         .collect())
 }
 

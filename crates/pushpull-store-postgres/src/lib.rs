@@ -21,21 +21,25 @@ mod feed;
 mod messages;
 mod migrate;
 mod named;
+mod news;
 mod pool;
+mod recovery;
 mod rows;
 mod settle;
+mod shards;
+mod trim;
 mod tx;
 mod upkeep;
 mod work_queue;
 
 use std::sync::{
     Arc, RwLock,
-    atomic::{AtomicI32, AtomicI64, Ordering},
+    atomic::{AtomicI64, Ordering},
 };
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
-    Chance, Clock, Timestamp,
+    Chance, Clock, Message, Timestamp,
     seal::{MasterKey, Sealer},
 };
 use pushpull_store::{CommitListener, Error, WriteError};
@@ -45,7 +49,9 @@ use crate::{
     committer::Committer,
     connect::{Connector, Purpose},
     fault::Fault,
+    news::Hints,
     pool::Pool,
+    shards::Shards,
     tx::{News, Tx},
 };
 
@@ -93,13 +99,16 @@ pub(crate) struct Db {
     pub(crate) tasks: TaskTracker,
     /// From when on nothing new is begun.
     pub(crate) closing: CancellationToken,
+    pub(crate) shards: Shards,
+    pub(crate) hints: Hints,
+    /// Makes the connection that hints come and go by.
+    pub(crate) listening: Connector,
     pub(crate) newest_day: days::Newest,
     pub(crate) days: settle::Days,
     pub(crate) due_from: due::DueFrom,
     pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     history: u64,
-    node: AtomicI32,
     last_at: AtomicI64,
 }
 
@@ -127,16 +136,21 @@ impl Postgres {
             chance: options.chance,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            shards: Shards::default(),
+            hints: Hints::default(),
+            listening: Connector::new(&options.url, Purpose::Writing)?,
             newest_day: days::Newest::default(),
             days: settle::Days::default(),
             due_from: due::DueFrom::default(),
             settler: tokio::sync::Mutex::default(),
             listeners: RwLock::default(),
             history,
-            node: AtomicI32::new(0),
             last_at: AtomicI64::new(0),
         });
         db.open_day_now(days::day_of(db.clock.now())).await?;
+        shards::join(&db).await?;
+        db.tasks.spawn(shards::run(Arc::clone(&db)));
+        db.tasks.spawn(news::run(Arc::clone(&db)));
         Ok(Self { committer: Committer::start(&db), db })
     }
 
@@ -145,6 +159,10 @@ impl Postgres {
         self.db.closing.cancel();
         self.db.tasks.close();
         self.db.tasks.wait().await;
+        if let Err(fault) = shards::leave(&self.db).await {
+            let error = Error::from(fault);
+            tracing::debug!(error = &error as &dyn std::error::Error, "the node's lease runs out by itself");
+        }
         for pool in [&self.db.reads, &self.db.writes, &self.db.hot] {
             pool.close();
         }
@@ -202,25 +220,27 @@ impl Db {
         (Timestamp::from_millis(last.max(wall.as_millis())), wall)
     }
 
-    /// Which node this is; 0: none yet.
-    pub(crate) fn node_no(&self) -> i32 {
-        self.node.load(Ordering::SeqCst)
+    fn each_listener(&self, tell: impl Fn(&dyn CommitListener)) {
+        let listeners = self.listeners.read().expect("nobody panics while holding this lock");
+        listeners.iter().for_each(|listener| tell(&**listener));
     }
 
     /// Tells listeners of what was committed.
     pub(crate) fn tell(&self, news: &News) {
-        let listeners = self.listeners.read().expect("nobody panics while holding this lock");
-        for listener in listeners.iter() {
-            for app in &news.configured {
-                listener.configured(*app);
-            }
-            if !news.appended.is_empty() {
-                listener.appended(&news.appended);
-            }
-            for endpoint in &news.rescheduled {
-                listener.rescheduled(*endpoint);
-            }
-        }
+        self.each_listener(|listener| {
+            news.configured.iter().for_each(|app| listener.configured(*app));
+            news.rescheduled.iter().for_each(|(app, endpoint)| listener.rescheduled(*app, *endpoint));
+        });
+    }
+
+    /// Tells listeners of messages that were appended here.
+    pub(crate) fn tell_appended(&self, messages: &[Arc<Message>]) {
+        self.each_listener(|listener| listener.appended(messages));
+    }
+
+    /// Tells listeners to look at everything again.
+    pub(crate) fn tell_moved(&self) {
+        self.each_listener(|listener| listener.moved());
     }
 }
 

@@ -13,11 +13,12 @@ use std::{
 
 use futures_util::future::poll_fn;
 use pushpull_store::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_postgres::{
     AsyncMessage, Client, Row, Statement,
     types::{ToSql, Type},
 };
+use tokio_util::sync::CancellationToken;
 
 use crate::{connect::Connector, fault::Fault};
 
@@ -31,33 +32,60 @@ pub(crate) type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(crate) struct Conn {
     client: Client,
     statements: Mutex<HashMap<Box<str>, Statement>>,
-    warnings: Arc<AtomicU64>,
+    beside: Arc<Beside>,
+}
+
+/// What the server says beside its answers.
+#[derive(Default)]
+struct Beside {
+    warnings: AtomicU64,
+    hints: Notify,
+    closed: CancellationToken,
+}
+
+/// What was heard of the server.
+pub(crate) enum Heard {
+    /// Another session has sent a hint.
+    Hint,
+    /// The connection is closed.
+    Closed,
 }
 
 impl Conn {
     /// Connects. What comes in is handled on a task of its own, which ends with the connection.
     pub(crate) async fn open(connector: &Connector) -> Result<Self, Fault> {
         let (client, mut connection) = connector.connect().await?;
-        let warnings = Arc::new(AtomicU64::new(0));
-        let heard = Arc::clone(&warnings);
+        let beside = Arc::<Beside>::default();
+        let heard = Arc::clone(&beside);
         #[expect(clippy::disallowed_methods, reason = "it ends with the connection, which the pool owns")]
         tokio::spawn(async move {
             // The notice of a statement comes before its end, so it is heard before who waits for that goes on.
             while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
-                if let AsyncMessage::Notice(notice) = message
-                    && notice.severity() == "WARNING"
-                {
-                    heard.fetch_add(1, Ordering::SeqCst);
-                    tracing::warn!(said = %notice.message(), "PostgreSQL warns");
+                match message {
+                    AsyncMessage::Notice(notice) if notice.severity() == "WARNING" => {
+                        heard.warnings.fetch_add(1, Ordering::SeqCst);
+                        tracing::warn!(said = %notice.message(), "PostgreSQL warns");
+                    }
+                    AsyncMessage::Notification(_) => heard.hints.notify_one(),
+                    _ => {}
                 }
             }
+            heard.closed.cancel();
         });
-        Ok(Self { client, statements: Mutex::default(), warnings })
+        Ok(Self { client, statements: Mutex::default(), beside })
+    }
+
+    /// Waits for a hint.
+    pub(crate) async fn heard(&self) -> Heard {
+        tokio::select! {
+            () = self.beside.hints.notified() => Heard::Hint,
+            () = self.beside.closed.cancelled() => Heard::Closed,
+        }
     }
 
     /// How often the server has warned on this connection.
     pub(crate) fn warnings(&self) -> u64 {
-        self.warnings.load(Ordering::SeqCst)
+        self.beside.warnings.load(Ordering::SeqCst)
     }
 
     /// The statement of this text, prepared at its first use.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::{
     codec,
     fault::Fault,
-    list::{Gather, Wanted, bytes_of, upwards},
+    list::{Gather, Wanted, bytes_of, upwards, wanted_message_at},
     rows, settle,
 };
 
@@ -74,7 +74,7 @@ pub(crate) fn attempts_at(
     {
         let attempt = rows::attempt_row(row)?;
         let message = if is_shown(&attempt, filter) {
-            wanted.message_at(conn, codec::message_key(attempt.message))?
+            wanted_message_at(&wanted, conn, codec::message_key(attempt.message))?
         } else {
             None
         };
@@ -96,7 +96,7 @@ pub(crate) fn attempts_for(
     filter: &AttemptFilter,
     page: &PageQuery<AttemptId>,
 ) -> Result<Page<StoredAttempt>, Fault> {
-    let message = Wanted::new(&filter.message).message_at(conn, codec::message_key(message))?;
+    let message = wanted_message_at(&Wanted::new(&filter.message), conn, codec::message_key(message))?;
     let mut found = Vec::new();
     for (endpoint, seq) in message.iter().flat_map(|message| &message.fanout) {
         let key = codec::delivery_key(DeliveryKey { endpoint: *endpoint, seq: *seq });

@@ -2,12 +2,13 @@
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{DeliveryKey, EndpointNo, Seq};
-use pushpull_store::{Audit, AuditPage, Audits, Error, audit::AUDIT_ROWS};
+use pushpull_store::{Audit, AuditPage, Audits, Error, QueueEnds, audit::AUDIT_ROWS};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Sqlite, codec,
     fault::{Fault, inconsistent},
+    feed,
 };
 
 impl Audits for Sqlite {
@@ -43,17 +44,8 @@ fn audit(
         .query_row([endpoint.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?
         .unwrap_or_default();
-    let (first, last) = codec::range(endpoint.0);
-    // Two queries, each of which is one seek: both in one would read every row between.
-    let ends: (Option<i64>, Option<i64>) = conn
-        .prepare_cached(
-            "SELECT (SELECT min(key) FROM delivery WHERE key BETWEEN ?1 AND ?2),
-                 (SELECT max(key) FROM delivery WHERE key BETWEEN ?1 AND ?2)",
-        )?
-        .query_row([first, last], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let last = ends.1.map_or(0, codec::place).max(trimmed);
-    let earliest = ends.0.map_or(last, |key| codec::place(key) - 1);
-    let after = after.map_or(earliest, |after| after.0.min(last));
+    let QueueEnds { trimmed: before_kept, last: Seq(last) } = feed::ends(conn, endpoint)?;
+    let after = after.unwrap_or(before_kept).0.min(last);
     let end = upto.map_or(last, |upto| upto.0.min(last)).max(after);
 
     let bounds = params![key(after + 1), key(end), key(read), key(trimmed), AUDIT_ROWS];
@@ -88,4 +80,30 @@ fn audit(
         last: Seq(last),
         removed_to: Seq(trimmed),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_before_the_first_that_is_kept_is_told() {
+        let mut conn = Connection::open_in_memory().unwrap();
+        crate::migrate::run(&mut conn).unwrap();
+        conn.execute(
+            "INSERT INTO endpoint (no, id, app, url, description, mode, fifo, headers, secrets, metadata, trimmed_seq,
+                 created_at, updated_at) VALUES (1, 'ep_1', 1, '', '', 0, 0, x'', x'', '{}', 2, 0, 0)",
+            [],
+        )
+        .unwrap();
+        conn.execute(
+            "INSERT INTO delivery (key, endpoint, message, state, trigger, attempts)
+             SELECT 1 << 40 | value, 1, 1 << 40 | value, 1, 0, 0 FROM json_each('[5, 6, 8]')",
+            [],
+        )
+        .unwrap();
+        let page = audit(&conn, EndpointNo(1), None, None).unwrap();
+        assert_eq!((page.after, page.reached, page.removed_to), (Seq(2), Seq(8), Seq(2)));
+        assert_eq!(page.audit, Audit { delivered: 3, missing: 3, ..Audit::default() });
+    }
 }

@@ -85,16 +85,21 @@ impl Queue {
     pub(crate) fn key(&self, seq: Seq) -> i64 {
         codec::delivery_key(DeliveryKey { endpoint: self.endpoint, seq })
     }
+}
 
-    /// When the message at the first place after this one was made.
-    pub(crate) fn made_after(&self, conn: &Connection, seq: Seq) -> Result<Option<Timestamp>, Fault> {
-        Ok(conn
-            .prepare_cached(
-                "SELECT message.created_at FROM delivery NOT INDEXED JOIN message ON message.key = delivery.message
-                 WHERE delivery.key BETWEEN ?1 AND ?2 ORDER BY delivery.key LIMIT 1",
-            )?
-            .query_row([self.key(seq) + 1, codec::range(self.endpoint.0).1], |row| row.get(0))
-            .optional()?
-            .map(Timestamp::from_millis))
-    }
+/// When the message at the first place of a queue after this one was made.
+pub(crate) fn made_after(
+    conn: &Connection,
+    endpoint: EndpointNo,
+    seq: Seq,
+) -> Result<Option<Timestamp>, Fault> {
+    let after = codec::delivery_key(DeliveryKey { endpoint, seq });
+    Ok(conn
+        .prepare_cached(
+            "SELECT message.created_at FROM delivery NOT INDEXED JOIN message ON message.key = delivery.message
+             WHERE delivery.key BETWEEN ?1 AND ?2 ORDER BY delivery.key LIMIT 1",
+        )?
+        .query_row([after + 1, codec::range(endpoint.0).1], |row| row.get(0))
+        .optional()?
+        .map(Timestamp::from_millis))
 }

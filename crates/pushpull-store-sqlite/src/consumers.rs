@@ -12,7 +12,7 @@ use rusqlite::{Connection, params};
 use crate::{
     Sqlite,
     catalog_rows::Named,
-    consumer_rows::{Queue, find, save},
+    consumer_rows::{Queue, find, made_after, save},
     fault::Fault,
     feed,
     list::{beyond, collect, cut, direction},
@@ -106,6 +106,10 @@ impl Consumers for Sqlite {
     fn seek(&self, key: ConsumerKey, to: Seq) -> BoxFuture<'_, Asked<Consumer>> {
         Box::pin(self.write(move |tx| {
             let Some(consumer) = find(tx.conn, &key)? else { return Ok(Err(Refused::Gone)) };
+            let last = feed::ends(tx.conn, key.endpoint)?.last;
+            if to > last {
+                return Ok(Err(Refused::Ahead(last)));
+            }
             work_queue::forget(tx.conn, &key)?;
             save(tx, Consumer { committed: to, handed: to, lease: None, ..consumer }).map(Ok)
         }))
@@ -217,7 +221,7 @@ fn status(conn: &Connection, key: &ConsumerKey, now: Timestamp) -> Result<Option
     Ok(Some(ConsumerStatus {
         head: queue.last,
         behind: queue.last.0.saturating_sub(passed.0) + undone.taken,
-        oldest_at: queue.made_after(conn, oldest)?,
+        oldest_at: made_after(conn, key.endpoint, oldest)?,
         taken: undone.taken,
         parked: undone.parked,
         gap: Gap::between(consumer.committed, queue.trimmed),

@@ -19,7 +19,7 @@ use crate::{
     append::insert_delivery,
     attempts, codec, due,
     fault::Fault,
-    list::{Gather, Wanted, bytes_of, cut, upwards},
+    list::{Gather, Wanted, bytes_of, cut, upwards, wanted_message_at},
     messages::bounds,
     recovery, rows, settle, span,
     tx::Tx,
@@ -159,7 +159,7 @@ fn endpoint_deliveries(
     {
         let delivery = rows::delivery_row(row)?;
         let message = if status.is_none_or(|status| status == DeliveryStatus::of(&delivery)) {
-            wanted.message_at(conn, codec::message_key(delivery.message))?
+            wanted_message_at(&wanted, conn, codec::message_key(delivery.message))?
         } else {
             None
         };
@@ -231,7 +231,7 @@ fn resend(tx: &mut Tx<'_>, message: MessageKey, endpoint: EndpointNo) -> Result<
         tx.conn
             .execute("UPDATE message SET fanout = ?2 WHERE key = ?1", params![key, codec::fanout(&fanout)])?;
     }
-    tx.news.rescheduled.push(endpoint);
+    tx.news.rescheduled.push((message.app, endpoint));
     Ok(Resent::Owed)
 }
 

@@ -6,7 +6,7 @@ use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, Payload, Seq, Timestamp};
 use pushpull_store::{DueDelivery, DueOrder, DuePage, OwedEndpoint};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{codec, fault::Fault, list::collect, rows};
+use crate::{codec, fault::Fault, list::collect, recovery, rows};
 
 /// Endpoints in the index of what is due: one seek for each, whatever each is owed.
 const OWED_ENDPOINTS: &str = "
@@ -33,22 +33,25 @@ pub(crate) fn owed_endpoints(conn: &Connection) -> Result<Vec<OwedEndpoint>, Fau
     })
 }
 
-/// What an endpoint (`?3`) is owed up to a moment (`?1`).
+/// What an endpoint (`?3`) is owed up to a moment (`?1`). What is before a place (`?4`) is being withdrawn, but for what
+/// was asked for by hand.
 const BY_TIME: &str = "
     SELECT key, message, state, due_at, trigger, attempts FROM delivery INDEXED BY delivery_due
-    WHERE endpoint = ?3 AND due_at <= ?1 AND key <= ?2 ORDER BY due_at, key";
+    WHERE endpoint = ?3 AND due_at <= ?1 AND key <= ?2 AND (key >= ?4 OR trigger = 1)
+    ORDER BY due_at, key";
 
 /// When the next is due after that moment.
 const NEXT_DUE: &str =
     "SELECT min(due_at) FROM delivery INDEXED BY delivery_due WHERE endpoint = ?1 AND due_at > ?2";
 
 /// What an endpoint is owed from a place (`?1`) on, also what is only about to become due: nothing may overtake
-/// it. Not what readers were done with, unless it was asked for by hand since. From the beginning it passes over all
-/// that was delivered before; the dispatcher begins there only once.
+/// it. Not what readers were done with, unless it was asked for by hand since: then it is due. From the beginning it
+/// passes over all that was delivered before; the dispatcher begins there when it starts, and when something was
+/// asked for again.
 const BY_SEQ: &str = "
     SELECT key, message, state, due_at, trigger, attempts FROM delivery NOT INDEXED
     WHERE key BETWEEN ?1 AND ?2 AND state = 0 AND endpoint = ?3
-        AND (due_at IS NOT NULL OR key & ((1 << 40) - 1) > (SELECT read_seq FROM endpoint WHERE no = ?3))
+        AND ((due_at IS NOT NULL AND (key >= ?4 OR trigger = 1)) OR key & ((1 << 40) - 1) > (SELECT read_seq FROM endpoint WHERE no = ?3))
     ORDER BY key";
 
 /// What is due for an endpoint, with its messages.
@@ -70,8 +73,10 @@ pub(crate) fn due(
             (BY_SEQ, codec::delivery_key(DeliveryKey { endpoint, seq: from }).max(first))
         }
     };
+    let withdrawn_to = recovery::withdrawn_to(conn, endpoint)?;
+    let kept_from = codec::delivery_key(DeliveryKey { endpoint, seq: withdrawn_to });
     let mut query = conn.prepare_cached(sql)?;
-    let mut found_rows = query.query(params![from, last, endpoint.0])?;
+    let mut found_rows = query.query(params![from, last, endpoint.0, kept_from])?;
     let mut found = Vec::new();
     while found.len() < limit
         && let Some(row) = found_rows.next()?
@@ -160,7 +165,7 @@ mod tests {
         let (few, many) = (owed(2, 300), owed(2, 20_000));
         let last = codec::range(2).1;
         for (sql, from) in [(BY_TIME, 1_000_000), (BY_SEQ, codec::range(2).0)] {
-            let cost = |conn| steps(conn, sql, [from, last, 2], 250);
+            let cost = |conn| steps(conn, sql, [from, last, 2, 0], 250);
             assert!(cost(&many) <= cost(&few) + 2, "{sql}");
         }
         let cost = |conn| steps(conn, NEXT_DUE, [2, 100], 1);

@@ -11,7 +11,7 @@ use crate::{
     Sqlite, codec,
     deliveries::app_of,
     fault::Fault,
-    list::{BYTES_MAX, LOOKED_MAX, Wanted, bytes_of},
+    list::{BYTES_MAX, LOOKED_MAX, Wanted, bytes_of, wanted_message_by},
     rows, span,
 };
 
@@ -52,7 +52,7 @@ fn read(conn: &Connection, query: &QueueQuery) -> Result<QueuePage, Fault> {
             let seq = codec::place(row.get(0)?);
             looked += 1;
             if !(query.undelivered && row.get::<_, u8>(2)? == rows::DELIVERED)
-                && let Some(message) = wanted.message_by(&mut messages, row.get(1)?)?
+                && let Some(message) = wanted_message_by(&wanted, &mut messages, row.get(1)?)?
                 && query.filter.is_of_its_time(&message)
             {
                 bytes += bytes_of(&message);

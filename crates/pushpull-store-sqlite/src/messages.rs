@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 use crate::{
     Sqlite, append, codec,
     fault::Fault,
-    list::{Gather, Wanted, bytes_of, upwards},
+    list::{Gather, Wanted, bytes_of, upwards, wanted_message},
     rows, span,
     tx::Tx,
 };
@@ -110,7 +110,7 @@ fn list(
     while found.goes_on()
         && let Some(row) = found_rows.next()?
     {
-        let shown = wanted.message(row)?.map(|message| {
+        let shown = wanted_message(&wanted, row)?.map(|message| {
             let bytes = bytes_of(&message);
             (Arc::new(message), bytes)
         });

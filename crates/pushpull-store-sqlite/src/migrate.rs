@@ -13,6 +13,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_feed.sql"),
     include_str!("../migrations/0003_poller_token.sql"),
     include_str!("../migrations/0004_batches.sql"),
+    include_str!("../migrations/0005_recoveries.sql"),
 ];
 
 /// Brings a store to the newest version.

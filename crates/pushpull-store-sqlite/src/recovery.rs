@@ -24,7 +24,7 @@ enum Kind {
     Failed = 0,
     /// What gathered while nobody pushed it.
     Gathered = 1,
-    /// What is due although nobody pushes it any more.
+    /// What is due although nobody pushes it any more, or is to be pushed again from a later place on.
     Withdrawn = 2,
 }
 
@@ -49,19 +49,48 @@ pub(crate) fn start(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), Fault> {
 
 /// The dispatcher is to bring what gathered at an endpoint after a place. The first of it, which is mostly all, is
 /// owed when this returns; a million deliveries would hold up every other write.
+///
+/// A withdrawal that is not done goes on up to that place: what is before it is not the dispatcher's.
 pub(crate) fn start_gathered(
     tx: &mut Tx<'_>,
     app: AppNo,
     endpoint: EndpointNo,
     after: Seq,
 ) -> Result<(), Fault> {
+    tx.conn.execute(
+        "UPDATE recovery INDEXED BY recovery_unfinished SET end_seq = min(end_seq, ?2)
+         WHERE endpoint = ?1 AND kind = 2 AND NOT done",
+        params![endpoint.0, after.0 + 1],
+    )?;
+    end_moves(tx, endpoint, Kind::Gathered)?;
     start_move(tx, app, endpoint, Kind::Gathered, after)
 }
 
 /// Nobody pushes an endpoint any more: nothing it is owed is due. The first of it at once, as above. Until the rest
 /// has followed it stands in the index of what is due, where the mode keeps it from the dispatcher.
 pub(crate) fn start_withdrawal(tx: &mut Tx<'_>, app: AppNo, endpoint: EndpointNo) -> Result<(), Fault> {
+    end_moves(tx, endpoint, Kind::Gathered)?;
+    end_moves(tx, endpoint, Kind::Withdrawn)?;
     start_move(tx, app, endpoint, Kind::Withdrawn, Seq(0))
+}
+
+/// What an earlier change of mode has left to do would undo a later one, or go back behind its place.
+fn end_moves(tx: &Tx<'_>, endpoint: EndpointNo, kind: Kind) -> Result<(), Fault> {
+    tx.conn.execute(
+        "UPDATE recovery INDEXED BY recovery_unfinished SET done = 1, updated_at = ?3
+         WHERE endpoint = ?1 AND kind = ?2 AND NOT done",
+        params![endpoint.0, kind as u8, tx.now.as_millis()],
+    )?;
+    Ok(())
+}
+
+/// Up to where a withdrawal that is not done may have left due what was due before; the first place beyond.
+pub(crate) fn withdrawn_to(conn: &Connection, endpoint: EndpointNo) -> Result<Seq, rusqlite::Error> {
+    conn.prepare_cached(
+        "SELECT ifnull(max(end_seq), 0) FROM recovery INDEXED BY recovery_unfinished
+         WHERE endpoint = ?1 AND kind = 2 AND NOT done",
+    )?
+    .query_row([endpoint.0], |row| Ok(Seq(row.get(0)?)))
 }
 
 fn start_move(
@@ -71,11 +100,6 @@ fn start_move(
     kind: Kind,
     after: Seq,
 ) -> Result<(), Fault> {
-    // What an earlier change of mode has left to do would undo this one, or go back behind its place.
-    tx.conn.execute(
-        "UPDATE recovery SET done = 1, updated_at = ?2 WHERE endpoint = ?1 AND kind IN (1, 2) AND NOT done",
-        params![endpoint.0, tx.now.as_millis()],
-    )?;
     let task = TaskId::new(tx.now, chance::bytes(&*tx.shared.chance));
     let (since, until) = (Timestamp::default(), Timestamp::from_millis(i64::MAX));
     let recovery = Recovery { task, app, endpoint, since, until, updated_at: tx.now };
@@ -100,7 +124,7 @@ fn insert(tx: &mut Tx<'_>, recovery: &Recovery, kind: Kind, after: Seq) -> Resul
             tx.now.as_millis()
         ],
     )?;
-    tx.news.rescheduled.push(recovery.endpoint);
+    tx.news.rescheduled.push((recovery.app, recovery.endpoint));
     Ok(())
 }
 
@@ -117,7 +141,8 @@ fn row(row: &rusqlite::Row<'_>) -> Result<Recovery, Fault> {
 }
 
 pub(crate) fn unfinished(conn: &Connection) -> Result<Vec<Recovery>, Fault> {
-    collect(conn, "SELECT * FROM recovery WHERE NOT done ORDER BY task", (), row)
+    let sql = "SELECT * FROM recovery INDEXED BY recovery_unfinished WHERE NOT done ORDER BY task";
+    collect(conn, sql, (), row)
 }
 
 pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault> {
@@ -132,34 +157,31 @@ pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault>
         return Ok(RecoveryStep { reopened: 0, done: true });
     };
     let recovery = recovery?;
-    let pushed = is_pushed(tx.conn, recovery.app, recovery.endpoint)?;
-    if kind == Kind::Withdrawn {
-        let withdrawn = if pushed == Some(false) { withdraw(tx, recovery.endpoint)? } else { 0 };
-        let done = withdrawn < STEP;
-        tx.conn.execute(
-            "UPDATE recovery SET done = ?2, updated_at = ?3 WHERE task = ?1",
-            params![task.to_string(), done, tx.now.as_millis()],
-        )?;
-        return Ok(RecoveryStep { reopened: 0, done });
-    }
-    let looked = look(tx.conn, &recovery, kind, next_seq, end_seq)?;
-    let wanted = looked.iter().filter(|(_, wanted)| *wanted).map(|(key, _)| *key);
-    let reopened = match (kind, pushed) {
-        (_, None) | (Kind::Gathered | Kind::Withdrawn, Some(false)) => 0,
-        (Kind::Failed, Some(pushed)) => {
-            let due_at = pushed.then_some(tx.wall);
-            each(wanted, |key| reopen(tx, key, due_at))?
+    let (reopened, next) = match (kind, is_pushed(tx.conn, recovery.app, recovery.endpoint)?) {
+        (_, None) | (Kind::Gathered, Some(false)) => (0, None),
+        (Kind::Withdrawn, Some(pushed)) => {
+            let withdrawn = withdraw(tx, recovery.endpoint, end_seq, pushed)?;
+            (0, (withdrawn == STEP).then_some(next_seq))
         }
-        (Kind::Gathered | Kind::Withdrawn, Some(true)) => each(wanted, |key| make_due(tx, key))?,
+        (Kind::Gathered | Kind::Failed, Some(pushed)) => {
+            let looked = look(tx.conn, &recovery, kind, next_seq, end_seq)?;
+            let due_at = pushed.then_some(tx.wall);
+            let mut reopened = 0;
+            for (key, _) in looked.iter().filter(|(_, wanted)| *wanted) {
+                if kind == Kind::Failed { reopen(tx, *key, due_at) } else { make_due(tx, *key) }?;
+                reopened += 1;
+            }
+            let last = looked.last().filter(|_| looked.len() == STEP);
+            (reopened, last.map(|(key, _)| codec::place(*key) + 1))
+        }
     };
-    let done = pushed.is_none() || looked.len() < STEP;
-    let next = looked.last().map_or(end_seq, |(key, _)| codec::place(*key) + 1);
+    let done = next.is_none();
     tx.conn.execute(
         "UPDATE recovery SET next_seq = ?2, done = ?3, updated_at = ?4 WHERE task = ?1",
-        params![task.to_string(), next, done, tx.now.as_millis()],
+        params![task.to_string(), next.unwrap_or(end_seq), done, tx.now.as_millis()],
     )?;
     if reopened > 0 {
-        tx.news.rescheduled.push(recovery.endpoint);
+        tx.news.rescheduled.push((recovery.app, recovery.endpoint));
     }
     Ok(RecoveryStep { reopened, done })
 }
@@ -186,19 +208,6 @@ fn look(
     )
 }
 
-/// Does it for each; how many.
-fn each(
-    keys: impl Iterator<Item = i64>,
-    mut work: impl FnMut(i64) -> Result<(), Fault>,
-) -> Result<u64, Fault> {
-    let mut count = 0;
-    for key in keys {
-        work(key)?;
-        count += 1;
-    }
-    Ok(count)
-}
-
 /// The dispatcher is to bring a delivery, from now on, or from when its message says.
 fn make_due(tx: &mut Tx<'_>, key: i64) -> Result<(), Fault> {
     tx.conn
@@ -211,16 +220,18 @@ fn make_due(tx: &mut Tx<'_>, key: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Some of what an endpoint is owed is not due any more; how much of it.
-fn withdraw(tx: &mut Tx<'_>, endpoint: EndpointNo) -> Result<usize, Fault> {
+/// Some of what an endpoint is owed before a place is not due any more; how much of it. `pushed`: it is pushed again,
+/// from there on, and what was asked for by hand stays due.
+fn withdraw(tx: &mut Tx<'_>, endpoint: EndpointNo, end_seq: u64, pushed: bool) -> Result<usize, Fault> {
+    let end = codec::delivery_key(DeliveryKey { endpoint, seq: Seq(end_seq) });
     let withdrawn = tx
         .conn
         .prepare_cached(
             "UPDATE delivery SET due_at = NULL WHERE key IN (
                  SELECT key FROM delivery INDEXED BY delivery_due
-                 WHERE endpoint = ?1 AND due_at IS NOT NULL LIMIT ?2)",
+                 WHERE endpoint = ?1 AND due_at IS NOT NULL AND key < ?3 AND NOT (?4 AND trigger = 1) LIMIT ?2)",
         )?
-        .execute(params![endpoint.0, STEP])?;
+        .execute(params![endpoint.0, STEP, end, pushed])?;
     tx.tally.pending -= withdrawn as i64;
     Ok(withdrawn)
 }

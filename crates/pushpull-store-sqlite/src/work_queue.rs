@@ -117,11 +117,10 @@ fn done_upto(conn: &Connection, consumer: &Consumer) -> Result<Seq, Fault> {
     Ok(first.map_or(consumer.handed, |first| Seq(first - 1)).max(consumer.committed))
 }
 
-fn remove(conn: &Connection, key: &ConsumerKey, seq: Seq) -> Result<bool, Fault> {
-    let removed = conn
-        .prepare_cached("DELETE FROM consumer_item WHERE endpoint = ?1 AND consumer = ?2 AND seq = ?3")?
+fn remove(conn: &Connection, key: &ConsumerKey, seq: Seq) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM consumer_item WHERE endpoint = ?1 AND consumer = ?2 AND seq = ?3")?
         .execute(params![key.endpoint.0, &*key.name, seq.0])?;
-    Ok(removed == 1)
+    Ok(())
 }
 
 fn park(conn: &Connection, key: &ConsumerKey, seq: Seq) -> Result<(), Fault> {
@@ -156,7 +155,7 @@ fn answer(tx: &mut Tx<'_>, key: &ConsumerKey, answers: &Answers) -> Outcome<Answ
             Nack::Retry(_) if max > 0 && delivered >= max => park(tx.conn, key, *seq)?,
             Nack::Retry(delay) => put_off(tx, key, *seq, *delay, None)?,
             Nack::Park => park(tx.conn, key, *seq)?,
-            Nack::Skip => drop(remove(tx.conn, key, *seq)?),
+            Nack::Skip => remove(tx.conn, key, *seq)?,
         }
     }
     for (seq, lease) in &answers.extend {

@@ -63,7 +63,7 @@ pub struct AuditPage {
 
 /// Audits.
 pub trait Audits: Send + Sync {
-    /// Adds up a part of a queue: what comes after a seq (`None`: all that is kept), up to another if it is given, at
+    /// Adds up a part of a queue: what comes after a seq (`None`: all that retention left), up to another if it is given, at
     /// most [`AUDIT_ROWS`].
     fn audit(
         &self,

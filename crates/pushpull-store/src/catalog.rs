@@ -86,6 +86,10 @@ pub struct NewApp {
 /// How long a key is still listed after it was revoked or ended by itself: 7 days. Upkeep removes it then.
 pub const REVOKED_KEYS_KEPT: Duration = Duration::from_hours(7 * 24);
 
+/// Most poller tokens of an endpoint that are kept beside its current one: each may be valid for a while yet, and who
+/// rotates on a timer needs a few.
+pub const OLD_POLLER_TOKENS_MAX: usize = 16;
+
 /// The catalogue.
 pub trait Catalog: Send + Sync {
     /// The environment with this id, made on first sight with this name.
@@ -107,7 +111,9 @@ pub trait Catalog: Send + Sync {
         id: pushpull_domain::KeyId,
     ) -> BoxFuture<'_, Result<bool, Error>>;
     /// Gives an endpoint a new poller token, from when on only this one is shown again. `old_until`: those it had
-    /// end by then; `None`: nothing changes if it has one that is valid. What is its token now comes back.
+    /// end by then; `None`: nothing changes if it has one that is valid. What is its token now comes back. Of those
+    /// it had, [`OLD_POLLER_TOKENS_MAX`] are kept: the others open nothing any more, those first that have ended, then
+    /// those made first.
     /// `NotFound` if the endpoint is gone.
     fn put_poller_token(
         &self,

@@ -8,7 +8,7 @@ use pushpull_domain::Timestamp;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use catalog::{api_key, app, environment, event_type, poller_token, scope_columns, seal_token};
-pub use consumer::{consumer, expired};
+pub use consumer::{behind, consumer, expired};
 pub use endpoint::{endpoint, seal_headers, seal_secrets, state_columns};
 
 use crate::Error;

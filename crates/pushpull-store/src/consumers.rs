@@ -39,7 +39,7 @@ pub struct Lease {
 /// What an owner may set of a consumer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConsumerSettings {
-    /// It is removed when it was not seen for so long.
+    /// It is removed when it was not seen for so long, or up to [`SEEN_EVERY`] later.
     pub idle: Duration,
     /// Work queue: handed out so often, an item is parked; 0: never.
     pub max_deliver: u32,
@@ -83,9 +83,9 @@ impl Consumer {
         self.lease.as_ref().filter(|lease| lease.until > now && !put_back)
     }
 
-    /// When it is removed unless it is seen before.
+    /// When it is removed unless it is seen before. It may have been seen for [`SEEN_EVERY`] without a note of it.
     pub fn expires_at(&self) -> Timestamp {
-        self.seen_at.after(self.settings.idle)
+        self.seen_at.after(SEEN_EVERY).after(self.settings.idle)
     }
 }
 
@@ -153,7 +153,7 @@ pub enum Refused {
     Stale,
     /// Another holds a lease.
     Held(Lease),
-    /// That is ahead of what was handed out, which is up to this seq.
+    /// That is ahead of what was handed out, or of what there is, which is up to this seq.
     Ahead(Seq),
     /// Items of its work queue are not done: until they are, it cannot be read as a stream.
     WorkQueue,
@@ -230,7 +230,8 @@ pub trait Consumers: Send + Sync {
         holder: Option<Holder>,
         shown: bool,
     ) -> BoxFuture<'_, Asked<Consumer>>;
-    /// Puts a consumer to a place, back or forth: its lease ends, and its work queue is forgotten.
+    /// Puts a consumer to a place, back or forth: its lease ends, and its work queue is forgotten. A place beyond the
+    /// queue's end is refused: what joins it there would be missed.
     fn seek(&self, key: ConsumerKey, to: Seq) -> BoxFuture<'_, Asked<Consumer>>;
 
     /// Removes consumers that were not seen for as long as they may not be: one bounded step.

@@ -14,13 +14,16 @@ pub mod consumers;
 pub mod deliveries;
 pub mod error;
 pub mod feed;
+pub mod gather;
 pub mod messages;
 pub mod publish;
 pub mod upkeep;
 pub mod work_queue;
 
 pub use audit::{Audit, AuditPage, Audits};
-pub use catalog::{AppListFilter, Catalog, NewApp, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref};
+pub use catalog::{
+    AppListFilter, Catalog, NewApp, OLD_POLLER_TOKENS_MAX, Order, Page, PageQuery, REVOKED_KEYS_KEPT, Ref,
+};
 pub use consumers::{
     Asked, Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Consumers, Expired, ExpiredConsumer, Gap,
     Lease, LeaseRequest, Refused,

@@ -45,7 +45,7 @@ pub struct Taken {
     pub items: Vec<TakenItem>,
     /// What retention removed before it was taken; told until its last seq, or something beyond it, is done.
     pub gap: Option<Gap>,
-    /// Whether more can be taken at once.
+    /// Whether more can be taken at once, or that is not known yet: much was passed over.
     pub more: bool,
     /// Whether as many are out as may be, so that nothing is taken until one is answered for.
     pub full: bool,
@@ -100,7 +100,7 @@ pub struct Parked {
 /// Work queues.
 pub trait WorkQueue: Send + Sync {
     /// Takes items: first those that came back, then new ones. While the endpoint is not pushed, what a push brought
-    /// is passed over.
+    /// is passed over, some thousands of it in one call.
     fn take(&self, key: ConsumerKey, take: Take) -> BoxFuture<'_, Asked<Taken>>;
     /// Answers for items. Safe to repeat. Refused if one of them was never handed out.
     fn answer(&self, key: ConsumerKey, answers: Answers) -> BoxFuture<'_, Asked<Answered>>;

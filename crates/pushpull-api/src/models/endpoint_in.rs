@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{custom_headers, schema};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 /// Most channels of an endpoint, or of a message.
 pub const CHANNELS_MAX: usize = 10;
@@ -71,8 +71,8 @@ pub struct EndpointIn {
     /// Where it would be disabled for failing it is set to `held` instead, and goes on taking messages.
     pub hold_when_failing: Option<bool>,
     /// With `mode: push`, of an endpoint that was not pushed: where to go on. A consumer's name (after what it has
-    /// committed), `earliest` (all that was not answered 2xx) or `latest` (only what comes from now on). Absent:
-    /// after what its only consumer has committed; with several it must be said.
+    /// committed), `earliest` (all that is still owed; what is exhausted is sent again by `recover`) or `latest` (only
+    /// what comes from now on). Absent: after what its only consumer has committed; with several it must be said.
     #[schemars(with = "Option<schema::Uid>")]
     pub from: Option<String>,
 }
@@ -184,6 +184,8 @@ impl EndpointSettings {
         endpoint.retry_schedule = kept.retry_schedule;
         endpoint.hold_when_failing = kept.hold_when_failing;
         endpoint.mode = kept.mode;
+        // One that is read may be pushed again, as it was.
+        endpoint.fifo = kept.fifo;
         Ok(())
     }
 
@@ -294,12 +296,8 @@ pub(crate) fn check_rate(rate: Option<u16>) -> Result<Option<u16>, Problem> {
 /// An endpoint that is pushed has a URL.
 pub(crate) fn check_has_url(mode: Mode, url: &str) -> Result<(), Problem> {
     if mode == Mode::Push && url.is_empty() {
-        let message = "is needed unless `mode` is `pull` or `held`".to_owned();
-        return Err(Problem::Invalid {
-            place: vec!["body".into(), "url".into()],
-            message,
-            kind: Kind::Missing,
-        });
+        let place = vec!["body".into(), "url".into()];
+        return Err(Problem::missing(place, "is needed unless `mode` is `pull` or `held`"));
     }
     Ok(())
 }

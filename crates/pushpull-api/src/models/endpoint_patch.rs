@@ -78,8 +78,8 @@ pub struct EndpointPatch {
     #[schemars(with = "bool")]
     pub hold_when_failing: Option<bool>,
     /// With `mode: push`, of an endpoint that was not pushed: where to go on. A consumer's name (after what it has
-    /// committed), `earliest` (all that was not answered 2xx) or `latest` (only what comes from now on). Absent:
-    /// after what its only consumer has committed; with several it must be said.
+    /// committed), `earliest` (all that is still owed; what is exhausted is sent again by `recover`) or `latest` (only
+    /// what comes from now on). Absent: after what its only consumer has committed; with several it must be said.
     #[serde(deserialize_with = "given")]
     #[schemars(with = "schema::Uid")]
     pub from: Option<String>,

@@ -22,7 +22,7 @@ impl World {
         }
     }
 
-    async fn publish_many(&self, count: usize) {
+    pub(crate) async fn publish_many(&self, count: usize) {
         let snapshot = self.store.snapshot(&self.app).await;
         for done in (0..count).step_by(500) {
             let together = (count - done).min(500);
@@ -66,14 +66,14 @@ impl World {
         async move { feed.pull(&reader, &take, wait).await }
     }
 
-    async fn set_mode(&self, mode: Mode) {
+    pub(crate) async fn set_mode(&self, mode: Mode) {
         let snapshot = self.store.snapshot(&self.app).await;
         let endpoint = Endpoint { mode, ..(*snapshot.endpoints[0]).clone() };
         self.store.sqlite.update_endpoint(endpoint).await.unwrap();
     }
 
     /// Plays the dispatcher: everything there is was answered 2xx.
-    async fn delivers_all(&self, count: u64) {
+    pub(crate) async fn delivers_all(&self, count: u64) {
         let mut settlements = Vec::new();
         for n in 1..=count {
             let message =
@@ -182,6 +182,8 @@ async fn a_long_stretch_that_a_push_brought_is_passed_over_once() {
     let page = world.feed.consume(&stream, None, 250, Patience::NONE).await.unwrap().page;
     assert_eq!((seqs(&page), page.done), (vec![last], true));
     assert_eq!(seqs(&world.receives("leased", None, Duration::ZERO).await.unwrap().page), [last]);
+    let first = world.pulls("work", LONG).await.unwrap();
+    assert_eq!((taken(&first), first.more), (vec![], true), "one call is bounded, and waits for nothing");
     assert_eq!(taken(&world.pulls("work", Duration::ZERO).await.unwrap()), [last]);
     for reader in [stream, leased, work] {
         let status = world.feed.status(&reader).await.unwrap();

@@ -46,6 +46,7 @@ impl World {
             undelivered: false,
             until: None,
             bytes: PAGE_BYTES,
+            clock: Arc::clone(&self.clock) as _,
         }
     }
 
@@ -112,6 +113,60 @@ async fn what_a_filter_leaves_out_ends_no_wait() {
     world.publish("wanted").await;
     let page = reader.await.unwrap().unwrap();
     assert_eq!((seqs(&page), page.reached), (vec![3], Seq(3)));
+}
+
+#[tokio::test]
+async fn what_was_found_stays_found_while_more_is_looked_for() {
+    /// More than one read looks at.
+    const BETWEEN: usize = 10_001;
+    let world = World::new().await;
+    let wanted =
+        MessageFilter { event_types: ["wanted".parse().unwrap()].into(), ..MessageFilter::default() };
+    let reading = Reading { filter: wanted, ..world.reading() };
+    world.publish("wanted").await;
+    world.publish_many(BETWEEN).await;
+    world.publish("wanted").await;
+    let last = BETWEEN as u64 + 2;
+    let patience = Patience { wait: LONG, min: 2 };
+    let page = world.feed.read(&reading, Seq(0), 250, patience).await.unwrap();
+    assert_eq!((seqs(&page), page.reached, page.done), (vec![1, last], Seq(last), true));
+
+    let reader = world.patient(reading, 0, 4).await;
+    world.publish("wanted").await;
+    world.publish("wanted").await;
+    assert_eq!(seqs(&reader.await.unwrap().unwrap()), [1, last, last + 1, last + 2]);
+}
+
+#[tokio::test]
+async fn a_page_of_several_reads_is_as_full_as_one_may_be() {
+    let world = World::new().await;
+    world.publish("a").await;
+    let reader = world.patient(Reading { bytes: 3, ..world.reading() }, 0, 3).await;
+    world.publish("a").await;
+    world.publish("a").await;
+    let page = reader.await.unwrap().unwrap();
+    assert_eq!(seqs(&page), [1, 2], "each is two bytes");
+}
+
+#[tokio::test]
+async fn who_waits_for_what_no_push_brought_waits_until_that_is_known() {
+    let world = World::new().await;
+    let undelivered = || Reading { undelivered: true, ..world.reading() };
+    world.set_mode(Mode::Push).await;
+    world.publish_many(3).await;
+    world.set_mode(Mode::Pull).await;
+    let page = world.feed.read(&undelivered(), Seq(0), 250, Patience::NONE).await.unwrap();
+    assert_eq!((seqs(&page), page.reached, page.done, page.pending), (vec![], Seq(0), false, 3));
+    let past = world.feed.read(&undelivered(), Seq(3), 250, Patience::NONE).await.unwrap();
+    assert_eq!((past.reached, past.done, past.pending), (Seq(3), true, 0));
+
+    let reader = world.patient(undelivered(), 0, 1).await;
+    // What was in flight ended well.
+    world.delivers_all(2).await;
+    let since = world.store.snapshot(&world.app).await.endpoints[0].draining_since.unwrap();
+    assert!(world.store.sqlite.end_draining(world.endpoint.no, since).await.unwrap());
+    let page = reader.await.unwrap().unwrap();
+    assert_eq!((seqs(&page), page.done), (vec![3], true));
 }
 
 #[tokio::test]

@@ -43,8 +43,29 @@ fn a_batch_is_gathered_by_the_configuration_that_holds() {
         other => panic!("{other:?}"),
     };
     assert!(queue.configure(1, Setting::Pushed { fifo: true, read: Seq(0) }));
-    assert!(matches!(queue.gather(0, first, 2, false), Gathered::Stale));
+    assert!(matches!(queue.gather(0, first, 2, false), Gathered::NotNow));
     assert_eq!((queue.lanes, queue.in_flight, queue.known().len()), (1, 0, 2));
+}
+
+#[test]
+fn a_batch_that_is_waited_for_is_filled_by_what_the_table_has() {
+    let mut queue = fifo([job(1), job(2)]);
+    assert_eq!(gather(&mut queue, 3, true), None);
+    queue.look_again();
+    queue.offer(job(3));
+    assert_eq!(queue.begin_lanes(), 1);
+    assert_eq!(gather(&mut queue, 3, true), None);
+    assert!(matches!(queue.next(0), Next::Look));
+    // What follows is not due yet: that is no reason to ask again.
+    queue.looked(0, [job(1), job(2)], true);
+    assert_eq!(gather(&mut queue, 3, true), None);
+    assert_eq!((queue.lanes, queue.in_flight, queue.known().len()), (0, 0, 2));
+    queue.look_again();
+    assert_eq!(queue.begin_lanes(), 1);
+    assert_eq!(gather(&mut queue, 3, true), None);
+    assert!(matches!(queue.next(0), Next::Look));
+    queue.looked(0, [job(1), job(2), job(3)], false);
+    assert_eq!(gather(&mut queue, 3, true), Some(vec![1, 2, 3]));
 }
 
 #[test]

@@ -87,6 +87,20 @@ async fn a_batch_that_is_not_full_goes_out_when_its_first_has_waited() {
 }
 
 #[tokio::test]
+async fn a_batch_is_filled_although_the_endpoint_was_looked_at_again_meanwhile() {
+    let world = World::start("").await;
+    let receiver = Receiver::ok().await;
+    let (app, endpoint) = world.app(&receiver.url("/"), batches(3, 300)).await;
+    let first = world.publish(&app, "1").await;
+    world.publish(&app, "2").await;
+    world.eventually(async || (world.dispatcher.load().deliveries == 2).then_some(())).await;
+    world.store.log.store().resend(first.key, endpoint.no).await.unwrap();
+    world.publish(&app, "3").await;
+    let received = receiver.wait_for(1).await;
+    assert_eq!(payloads(&received[0]), [json!(1), json!(2), json!(3)]);
+}
+
+#[tokio::test]
 async fn a_batch_that_failed_is_sent_again_as_it_was() {
     let world = World::start("10ms").await;
     let gate = Arc::new(Semaphore::new(0));

@@ -103,6 +103,32 @@ async fn an_attempt_that_hangs_holds_readers_back_until_its_deadline() {
 }
 
 #[tokio::test]
+async fn an_endpoint_that_waits_for_its_rate_is_handed_over_at_once() {
+    let world = World::start(SCHEDULE).await;
+    let receiver = Receiver::ok().await;
+    let limited = App { rate_limit: Some(1), ..world.store.app("app").await };
+    let app = world.store.log.store().update_app(limited).await.unwrap();
+    for _ in 0..30 {
+        world.store.endpoint(&app, &receiver.url("/"), |_| ()).await;
+    }
+    // The last of them would have to wait for half a minute.
+    world.publish(&app, "0").await;
+    receiver.wait_for(1).await;
+    let clock = TokioClock::start();
+    for endpoint in &world.store.snapshot(&app).await.endpoints {
+        let pulled = Endpoint { mode: Mode::Pull, ..(**endpoint).clone() };
+        world.store.log.store().update_endpoint(pulled).await.unwrap();
+    }
+    world
+        .eventually(async || {
+            let draining = world.store.log.store().draining_endpoints().await.unwrap();
+            draining.is_empty().then_some(())
+        })
+        .await;
+    assert!(clock.elapsed() < Duration::from_secs(10), "{:?}", clock.elapsed());
+}
+
+#[tokio::test]
 async fn an_idle_endpoint_is_handed_over_at_once_and_after_a_restart() {
     let store = TestStore::open(Arc::new(TokioClock::start())).await;
     let app = store.app("app").await;

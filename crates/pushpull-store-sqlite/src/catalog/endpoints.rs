@@ -131,7 +131,7 @@ pub(super) fn update(tx: &mut Tx<'_>, endpoint: Endpoint, from: &PushFrom) -> Re
             "UPDATE endpoint SET failing_since = NULL, failing_notified = 0 WHERE no = ?1",
             [endpoint.no.0],
         )?;
-        tx.news.rescheduled.push(endpoint.no);
+        tx.news.rescheduled.push((endpoint.app, endpoint.no));
     }
     modes::follow(tx, &endpoint, change)?;
     bump(tx, endpoint.app)?;

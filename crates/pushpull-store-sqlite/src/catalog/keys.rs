@@ -4,7 +4,7 @@ use pushpull_domain::{
     EndpointNo, Timestamp,
     key::{ApiKey, KeyHash, PollerToken, Scope},
 };
-use pushpull_store::{WriteError, columns};
+use pushpull_store::{OLD_POLLER_TOKENS_MAX, WriteError, columns};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{catalog_rows::Named, fault::Fault, list::collect, tx::Tx};
@@ -95,6 +95,12 @@ pub(super) fn put_poller_token(
         "UPDATE api_key SET token = NULL,
              revoked_at = iif(?2 IS NULL, revoked_at, min(coalesce(revoked_at, ?2), ?2)) WHERE endpoint = ?1",
         params![no.0, old_until.map(Timestamp::as_millis)],
+    )?;
+    tx.conn.execute(
+        "DELETE FROM api_key WHERE hash IN (
+             SELECT hash FROM api_key INDEXED BY api_key_endpoint WHERE endpoint = ?1
+             ORDER BY coalesce(revoked_at <= ?2, 0), created_at DESC, id DESC LIMIT -1 OFFSET ?3)",
+        params![no.0, tx.now.as_millis(), OLD_POLLER_TOKENS_MAX],
     )?;
     put(tx, &new.key, Some(columns::seal_token(&tx.shared.sealer, &*tx.shared.chance, &new)))?;
     Ok(new)

@@ -14,9 +14,12 @@ use crate::{
     consumer_rows::{Queue, find, save},
     consumers::Outcome,
     fault::Fault,
-    list::{BYTES_MAX, LOOKED_MAX, collect},
+    list::{BYTES_MAX, collect},
     tx::Tx,
 };
+
+/// Rows looked at for what is new in one call: some milliseconds of the writer's time.
+const LOOKED_MAX: usize = 2_000;
 
 /// Takes items: which, and how often each was handed out. Their messages are for a reader to find.
 pub(super) fn take(tx: &mut Tx<'_>, key: &ConsumerKey, ask: &Take) -> Outcome<(Vec<(Seq, u32)>, Taken)> {

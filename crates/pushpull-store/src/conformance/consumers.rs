@@ -282,10 +282,14 @@ pub async fn no_consumer_is_beyond_the_end(maker: &impl Maker) {
     for beyond in [10, 1 << 40, u64::MAX] {
         let shown = world.store.commit(read.key.clone(), Seq(beyond), None, true).await.unwrap();
         assert_eq!(shown, Err(Refused::Ahead(Seq(9))));
+        let moved = world.store.seek(read.key.clone(), Seq(beyond)).await.unwrap();
+        assert_eq!(moved, Err(Refused::Ahead(Seq(9))));
         assert_eq!(make(&world, &endpoint, "new", Some(beyond)).await, Err(Refused::Ahead(Seq(9))));
         assert_eq!(world.store.replay(read.key.clone(), Some(vec![Seq(beyond)])).await.unwrap(), Ok(0));
     }
+    assert_eq!(found(&world, &read).await, read, "nothing of it was written");
     assert_eq!(places(&make(&world, &endpoint, "new", Some(9)).await.unwrap()), (9, 9));
+    assert_eq!(places(&world.store.seek(read.key, Seq(9)).await.unwrap().unwrap()), (9, 9));
 }
 
 /// A seek goes anywhere, whoever holds a lease, and ends it.
@@ -344,7 +348,7 @@ pub async fn a_consumer_that_is_not_seen_expires(maker: &impl Maker) {
     world.clock.advance(Duration::from_secs(1));
     world.store.touch_consumer(seen.key.clone()).await.unwrap();
     assert_eq!(found(&world, &seen).await.seen_at, world.clock_now());
-    world.clock.advance(Duration::from_secs(59));
+    world.clock.advance(Duration::from_secs(119));
     assert_eq!(world.store.expire_consumers().await.unwrap().consumers, []);
     world.clock.advance(Duration::from_secs(1));
     let expired = world.store.expire_consumers().await.unwrap();
@@ -356,6 +360,20 @@ pub async fn a_consumer_that_is_not_seen_expires(maker: &impl Maker) {
     assert_eq!(places(&anew), (0, 0), "of the same name, it begins anew");
     assert_eq!(status(&world, &anew).await.taken, 0);
     found(&world, &seen).await;
+}
+
+/// A consumer that is being read stays, though it is noted as seen no oftener than it may be idle.
+pub async fn a_consumer_that_is_being_read_does_not_expire(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let (_, _, read) = reader(&world, 5).await;
+    let settings = ConsumerSettings { idle: ConsumerSettings::IDLE.0, ..ConsumerSettings::default() };
+    world.store.set_consumer(read.key.clone(), settings).await.unwrap().unwrap();
+    for _ in 0..10 {
+        world.clock.advance(Duration::from_secs(59));
+        world.store.touch_consumer(read.key.clone()).await.unwrap();
+        world.clock.advance(Duration::from_secs(1));
+        assert_eq!(world.store.expire_consumers().await.unwrap().consumers, []);
+    }
 }
 
 /// When an endpoint is deleted its consumers go, and are gone for the next of its number.

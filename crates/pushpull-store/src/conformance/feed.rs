@@ -32,6 +32,7 @@ pub async fn a_queue_is_read_in_its_order(maker: &impl Maker) {
     let other = world.endpoint(&app).await;
     let sent = world.publish_many(&app, 5).await;
     let page: QueuePage = world.store.read_queue(query(&endpoint, 0)).await.unwrap();
+    assert_eq!(page.items.len(), sent.len());
     for (n, (item, message)) in page.items.iter().zip(&sent).enumerate() {
         assert_eq!((item.seq.0, &item.message.id), (n as u64 + 1, &message.id));
         assert_eq!(item.message.payload, message.payload);

@@ -8,7 +8,7 @@ use pushpull_domain::{
 };
 
 use super::fixture::{Maker, NINETY_DAYS, START, World};
-use crate::{REVOKED_KEYS_KEPT, WriteError};
+use crate::{OLD_POLLER_TOKENS_MAX, REVOKED_KEYS_KEPT, WriteError};
 
 fn key(world: &World, token: &str, scope: Scope) -> ApiKey {
     let mut chance = [0; 15];
@@ -182,6 +182,36 @@ pub async fn a_new_poller_token_ends_those_before(maker: &impl Maker) {
     let four = token("four");
     assert_eq!(world.store.put_poller_token(four.clone(), None).await.unwrap(), four);
     assert_eq!(world.store.poller_token(endpoint.no).await.unwrap(), Some(four));
+    assert_eq!(world.store.poller_token(other.no).await.unwrap(), Some(others));
+}
+
+/// However often a poller token is rotated, a bounded number of the older ones is kept: those that have ended go first,
+/// then those made first.
+pub async fn so_many_older_poller_tokens_are_kept(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let (endpoint, other) = (world.endpoint(&app).await, world.endpoint(&app).await);
+    let others = poller_token(&world, &other, &app, "others");
+    world.store.put_poller_token(others.clone(), None).await.unwrap();
+    let rotate = async |text: &str, until: Option<Timestamp>| {
+        world.clock.advance(Duration::from_secs(1));
+        let mut token = poller_token(&world, &endpoint, &app, text);
+        (token.key.created_at, token.key.revoked_at) = (world.clock_now(), until);
+        let old_until = world.clock_now().after(Duration::from_hours(24));
+        world.store.put_poller_token(token, Some(old_until)).await.unwrap();
+    };
+    let kept = async |text: &str| world.store.key(KeyHash::of(text)).await.unwrap().is_some();
+    for n in 0..OLD_POLLER_TOKENS_MAX {
+        rotate(&format!("older-{n}"), None).await;
+    }
+    rotate("short", Some(world.clock_now().after(Duration::from_secs(5)))).await;
+    assert!(kept("older-0").await);
+    world.clock.advance(Duration::from_secs(5));
+    rotate("next", None).await;
+    assert_eq!((kept("short").await, kept("older-0").await), (false, true));
+    rotate("last", None).await;
+    assert_eq!((kept("older-0").await, kept("older-1").await, kept("next").await), (false, true, true));
+    assert_eq!(world.store.poller_token(endpoint.no).await.unwrap().unwrap().text, "last");
     assert_eq!(world.store.poller_token(other.no).await.unwrap(), Some(others));
 }
 

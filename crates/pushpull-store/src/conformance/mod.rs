@@ -49,6 +49,7 @@ macro_rules! conformance {
             a_key_that_ended_long_ago_is_gone,
             a_poller_token_is_made_once,
             a_new_poller_token_ends_those_before,
+            so_many_older_poller_tokens_are_kept,
             a_poller_token_of_what_is_deleted_opens_nothing,
         );
         $crate::conformance!(@ $maker, endpoints:
@@ -65,6 +66,7 @@ macro_rules! conformance {
             what_was_in_flight_at_a_change_of_mode_is_written_as_it_ended,
             an_endpoint_drains_until_it_is_said_to_be_over,
             what_readers_were_done_with_is_not_pushed,
+            what_readers_were_done_with_of_a_long_queue_is_not_pushed,
             a_change_of_mode_ends_what_an_earlier_one_left_to_do,
             what_is_pushed_again_waits_for_its_own_time,
             a_consumer_to_go_on_from_must_exist,
@@ -143,6 +145,7 @@ macro_rules! conformance {
             a_consumer_is_put_back_and_forth,
             what_a_consumer_has_not_done_is_told,
             a_consumer_that_is_not_seen_expires,
+            a_consumer_that_is_being_read_does_not_expire,
             consumers_go_with_their_endpoint,
             a_consumer_is_the_same_after_a_restart,
         );
@@ -160,6 +163,7 @@ macro_rules! conformance {
             an_answer_does_not_end_what_a_stream_was_handed,
             a_hole_that_retention_left_is_done,
             a_work_queue_passes_over_what_a_push_brought,
+            a_work_queue_passes_over_a_long_stretch_in_steps,
             what_retention_removed_is_told_to_a_work_queue,
             what_is_done_stays_so_when_retention_removes_what_is_not,
         );

@@ -166,6 +166,47 @@ pub async fn what_readers_were_done_with_is_not_pushed(maker: &impl Maker) {
     world.owes_pushed(3).await;
 }
 
+/// However much was due when an endpoint left push, what its readers were done with when it is pushed again is not due,
+/// at once and for good. By hand it can be sent still, until it succeeds.
+pub async fn what_readers_were_done_with_of_a_long_queue_is_not_pushed(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let (skipping, read) = (world.endpoint(&app).await, world.endpoint(&app).await);
+    let sent = world.publish_many(&app, MANY).await;
+    let (done, last) = (MANY as u64 - 10, MANY as u64);
+    let behind: Vec<u64> = (done + 1..=last).collect();
+    let reader = ConsumerKey { endpoint: read.no, name: "reader".parse().unwrap() };
+    let made = world.store.create_consumer(reader, Some(Seq(done)), ConsumerSettings::default()).await;
+    assert_eq!(made.unwrap().unwrap().committed, Seq(done));
+    for endpoint in [&skipping, &read] {
+        to(&world, endpoint, Mode::Pull).await;
+    }
+    switch(&world, &skipping, Mode::Push, PushFrom::Latest).await;
+    to(&world, &read, Mode::Push).await;
+    let in_order = DueOrder::BySeq { from: Seq(0) };
+    for order in [DueOrder::ByTime { until: world.clock_now() }, in_order] {
+        assert_eq!(due(&world, &skipping, order).await, [0; 0]);
+        assert_eq!(due(&world, &read, order).await, behind);
+    }
+    world.store.resend(sent[MANY - 20].key, skipping.no).await.unwrap();
+    let again = last - 19;
+    assert_eq!(due_now(&world, &skipping).await, [again]);
+    finish_moves(&world).await;
+    assert_eq!(due_now(&world, &skipping).await, [again]);
+    assert_eq!(due(&world, &skipping, in_order).await, [again]);
+    assert_eq!(due_now(&world, &read).await, behind);
+    assert_eq!(world.store.backlog().await.unwrap().pending, 11);
+    world.owes(last * 2).await;
+
+    let deliveries = world.store.deliveries_of(sent[MANY - 20].key).await.unwrap();
+    let failed = deliveries.into_iter().find(|delivery| delivery.key.endpoint == skipping.no).unwrap();
+    world.settle(failed, answer(500), owed_at(world.clock_now().after(Duration::from_mins(5)))).await;
+    world.publish(&app, message("new")).await;
+    assert_eq!(due_now(&world, &skipping).await, [last + 1]);
+    world.clock.advance(Duration::from_mins(5));
+    assert_eq!(due_now(&world, &skipping).await, [last + 1, again]);
+}
+
 /// What an earlier change of mode has left to do does not go on behind a later one's place.
 pub async fn a_change_of_mode_ends_what_an_earlier_one_left_to_do(maker: &impl Maker) {
     let world = World::new(maker).await;

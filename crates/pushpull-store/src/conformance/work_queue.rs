@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use pushpull_domain::{DeliveryState, Endpoint, Mode, Seq};
+use pushpull_domain::{Delivery, DeliveryState, Endpoint, Mode, Seq};
 
 use super::{
     consumers::{key, reader},
     fixture::{Maker, NINETY_DAYS, TOO_OLD, World, answer, check_pages},
 };
 use crate::{
-    Answered, Answers, ConsumerKey, ConsumerSettings, Gap, LeaseRequest, Nack, Parked, Refused, Take, Taken,
+    Answered, Answers, ConsumerKey, ConsumerSettings, Gap, LeaseRequest, Nack, Parked, Refused, Settlement,
+    Take, Taken,
     work_queue::{TAKEN_MAX, UNDONE_MAX},
 };
 
@@ -333,6 +334,31 @@ pub async fn a_work_queue_passes_over_what_a_push_brought(maker: &impl Maker) {
     assert_eq!(ack(&world, &rest, &[2, 3, 4]).await, 5);
     let again: Vec<u64> = taken(&world, &copy, 9).await.iter().map(|(seq, _)| *seq).collect();
     assert_eq!(again, [2, 3, 4], "also of what comes back");
+}
+
+/// However much a push brought, one call passes over a bounded part of it and says that there may be more.
+pub async fn a_work_queue_passes_over_a_long_stretch_in_steps(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    let queue = key(&endpoint, "queue");
+    world.store.create_consumer(queue.clone(), None, ConsumerSettings::default()).await.unwrap().unwrap();
+    let mut settlements = Vec::new();
+    for message in &world.publish_many(&app, 4_500).await {
+        let delivery = Delivery { state: DeliveryState::Delivered, ..world.delivery(message).await };
+        settlements.push(Settlement { delivery, attempt: None });
+    }
+    world.store.settle(settlements).await.unwrap();
+    world.publish_many(&app, 1).await;
+    let pulled = Endpoint { mode: Mode::Pull, ..(*endpoint).clone() };
+    world.store.update_endpoint(pulled).await.unwrap();
+    world.clock.advance(Duration::from_mins(2));
+    let first = take(&world, &queue, 9).await;
+    assert_eq!((first.items.len(), first.more), (0, true));
+    let second = take(&world, &queue, 9).await;
+    assert_eq!((second.items.len(), second.more), (0, true));
+    assert_eq!(taken(&world, &queue, 9).await, [(4_501, 1)]);
+    assert_eq!(ack(&world, &queue, &[4_501]).await, 4_501);
 }
 
 /// What retention removed is told until something after it is done, and what of it was taken or parked is gone.

@@ -45,7 +45,7 @@ pub(crate) struct Audit {
 
 /// As the server takes it: a moment, or a seq.
 fn since(text: &str) -> Result<String, String> {
-    if text.parse::<u64>().is_ok() {
+    if text.parse::<pushpull_domain::Seq>().is_ok() {
         return Ok(text.to_owned());
     }
     if let Some(ago) = parse_wait(text) {
