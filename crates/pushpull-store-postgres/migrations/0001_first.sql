@@ -96,7 +96,8 @@ CREATE TABLE endpoint (
     read_seq bigint NOT NULL DEFAULT 0,   -- up to here readers were done when it was pushed again
     draining_since bigint,        -- it left push then, and something may still be in flight
     ended_seq bigint DEFAULT 0,   -- of a deleted one: up to here nothing is owed any more; NULL: nothing at all
-    trimmed_seq bigint NOT NULL DEFAULT 0,
+    trimmed_seq bigint NOT NULL DEFAULT 0,       -- retention removed something up to here
+    begin_seq bigint NOT NULL DEFAULT 0,         -- ... and everything up to here
     trimmed_attempt bigint NOT NULL DEFAULT 0,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,

@@ -24,13 +24,13 @@ impl Audits for Postgres {
     }
 }
 
-/// Which part of the queue it is (after `$3`, up to `$4`), and the sums over it. Readers are done up to `read`, and
+/// Which part of the queue it is (after `$4`, up to `$5`), and the sums over it. Readers are done up to `read`, and
 /// retention got to `removed`.
 static SUMS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT part.after, part.upto, part.last, part.removed, sums.*
-         FROM (SELECT *, greatest(after, least(coalesce($4, last), last)) AS upto
-               FROM (SELECT *, least(coalesce($3, trimmed), last) AS after FROM ({ENDS}) AS queue) AS queue) AS part
+         FROM (SELECT *, greatest(after, least(coalesce($5, last), last)) AS upto
+               FROM (SELECT *, least(coalesce($4, trimmed), last) AS after FROM ({ENDS}) AS queue) AS queue) AS part
              CROSS JOIN (SELECT greatest(0,
                  (SELECT read_seq FROM endpoint WHERE no = $1),
                  (SELECT max(committed) FROM consumer WHERE endpoint = $1)) AS read) AS readers
@@ -55,8 +55,8 @@ async fn audit(
 ) -> Result<AuditPage, Fault> {
     // A place may be any number that somebody sent.
     let place = |seq: Seq| i64::try_from(seq.0).unwrap_or(i64::MAX);
-    let params: Params<'_> =
-        &[&endpoint.0.cast_signed(), &feed::before_first(endpoint), &after.map(place), &upto.map(place)];
+    let (no, before, day) = feed::asks(db, endpoint);
+    let params: Params<'_> = &[&no, &before, &day, &after.map(place), &upto.map(place)];
     let row = db.reads.lend().await?.query_one(&SUMS, params).await?;
     let seq = |column| feed::seq(&row, column);
     let count = |column| row.get::<_, i64>(column).cast_unsigned();

@@ -7,6 +7,7 @@ use pushpull_store::{Consumer, ConsumerKey, QueueEnds, columns};
 use tokio_postgres::Row;
 
 use crate::{
+    Db,
     fault::Fault,
     feed::{self, ENDS},
     named::Named,
@@ -90,13 +91,12 @@ pub(crate) struct Queue {
 impl Queue {
     /// Reads what [`QUEUE`] selects, the first of which is this column.
     fn read(row: &Row, first: usize, endpoint: EndpointNo, now: Timestamp) -> Self {
-        let QueueEnds { trimmed, last } = feed::ends(row, first);
-        let draining_since = row.get::<_, Option<i64>>(first + 4).map(Timestamp::from_millis);
+        let QueueEnds { trimmed, last } = feed::read_ends(row, first);
         Self {
             endpoint,
             pushed: row.get::<_, i16>(first + 2) == 0,
             read: feed::seq(row, first + 3),
-            draining: draining_since.is_some_and(|since| since.after(DRAINING_MAX) > now),
+            draining: time(row, first + 4).is_some_and(|since| since.after(DRAINING_MAX) > now),
             trimmed,
             last,
         }
@@ -124,9 +124,9 @@ static LOCK_QUEUE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-pub(crate) async fn lock_queue(tx: &Tx, endpoint: EndpointNo) -> Result<Option<Queue>, Fault> {
-    let params: Params<'_> = &[&endpoint.0.cast_signed(), &feed::before_first(endpoint)];
-    let found = tx.query_opt(&LOCK_QUEUE, params).await?;
+pub(crate) async fn lock_queue(db: &Db, tx: &Tx, endpoint: EndpointNo) -> Result<Option<Queue>, Fault> {
+    let (no, before, day) = feed::asks(db, endpoint);
+    let found = tx.query_opt(&LOCK_QUEUE, &[&no, &before, &day]).await?;
     Ok(found.map(|row| Queue::read(&row, 0, endpoint, tx.wall)))
 }
 
@@ -150,60 +150,85 @@ impl Undone {
 pub(crate) struct Standing {
     pub(crate) consumer: Consumer,
     pub(crate) queue: Queue,
-    /// When the next item comes back.
-    pub(crate) next_due_at: Option<Timestamp>,
     /// Nothing, unless it was counted.
     pub(crate) undone: Undone,
-    /// When the message was made that is the oldest of what is not done; `None` too if nothing was counted.
-    pub(crate) oldest_at: Option<Timestamp>,
+    /// When the next item comes back.
+    pub(crate) next_due_at: Option<Timestamp>,
 }
 
-/// `$3` is the time, `$4` whether the undone are counted: not by who only looks whether there is anything to take.
-///
-/// What a stream was handed is not done; what a work queue was handed is done, but for its rows.
+/// `$4` is the name, `$5` the time, `$6` whether the undone are counted: not by who only looks whether there is anything
+/// to take.
 static STANDING: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {CONSUMER}, {QUEUE}, undone.*, oldest.made_at,
-             (SELECT min(due_at) FROM consumer_item WHERE endpoint = $1 AND consumer = $5 AND due_at IS NOT NULL)
+        "SELECT {CONSUMER}, {QUEUE}, undone.*, (
+             SELECT min(due_at) FROM consumer_item WHERE endpoint = $1 AND consumer = $4 AND due_at IS NOT NULL) AS next_due
          FROM consumer c JOIN endpoint e ON e.no = c.endpoint AND e.deleted_at IS NULL
              CROSS JOIN ({ENDS}) AS queue
              CROSS JOIN LATERAL (
-                 SELECT count(due_at), count(*) FILTER (WHERE due_at > $3), count(*) FILTER (WHERE due_at IS NULL),
+                 SELECT count(due_at), count(*) FILTER (WHERE due_at > $5), count(*) FILTER (WHERE due_at IS NULL),
                      min(seq) FILTER (WHERE due_at IS NOT NULL)
                  FROM consumer_item
-                 WHERE endpoint = $1 AND consumer = $5 AND seq > queue.trimmed AND $4) AS undone (taken, out, parked, first)
-             LEFT JOIN LATERAL (
-                 SELECT m.created_at
-                 FROM (SELECT message, message_day FROM delivery
-                       WHERE $4 AND key BETWEEN $2 + 1 + greatest(queue.trimmed, least(undone.first - 1,
-                               CASE WHEN undone.taken + undone.parked = 0 THEN c.committed ELSE c.handed END))
-                           AND $2 + queue.last
-                       ORDER BY key LIMIT 1) AS d
-                     JOIN message m ON m.key = d.message AND m.day = d.message_day) AS oldest (made_at) ON true
-         WHERE c.endpoint = $1 AND c.name = $5"
+                 WHERE $6 AND endpoint = $1 AND consumer = $4 AND seq > queue.trimmed)
+                     AS undone (taken, out, parked, first)
+         WHERE c.endpoint = $1 AND c.name = $4"
+    )
+});
+
+/// The same, and when the message was made that is the oldest of what is not done: what a stream was handed is not, and
+/// what a work queue was handed is, but for its rows.
+static WITH_OLDEST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT s.*, (
+             SELECT m.created_at
+             FROM (SELECT message, message_day FROM delivery
+                   WHERE key BETWEEN $2 + 1 + greatest(s.trimmed, least(s.first - 1,
+                           CASE WHEN s.taken + s.parked = 0 THEN s.committed ELSE s.handed END)) AND $2 + s.last
+                   ORDER BY key LIMIT 1) AS d
+                 JOIN message m ON m.key = d.message AND m.day = d.message_day)
+         FROM ({}) AS s",
+        *STANDING
     )
 });
 
 impl Standing {
     /// `None`: there is no such consumer, or its endpoint is gone.
     pub(crate) async fn of(
+        db: &Db,
         conn: &Conn,
         key: &ConsumerKey,
         now: Timestamp,
         count: bool,
     ) -> Result<Option<Self>, Fault> {
-        let no = key.endpoint.0.cast_signed();
-        let params: Params<'_> =
-            &[&no, &feed::before_first(key.endpoint), &now.as_millis(), &count, &&*key.name];
-        let Some(row) = conn.query_opt(&STANDING, params).await? else { return Ok(None) };
-        let number = |column| row.get::<_, i64>(column).cast_unsigned();
-        let time = |column| row.get::<_, Option<i64>>(column).map(Timestamp::from_millis);
-        Ok(Some(Self {
-            consumer: consumer(&row)?,
-            queue: Queue::read(&row, 10, key.endpoint, now),
-            undone: Undone { taken: number(15), out: number(16) as usize, parked: number(17) },
-            oldest_at: time(19),
-            next_due_at: time(20),
-        }))
+        let (no, before, day) = feed::asks(db, key.endpoint);
+        let params: Params<'_> = &[&no, &before, &day, &&*key.name, &now.as_millis(), &count];
+        conn.query_opt(&STANDING, params).await?.map(|row| Self::read(&row, now)).transpose()
     }
+
+    /// Counted, and when the oldest message was made that is not done.
+    pub(crate) async fn with_oldest(
+        db: &Db,
+        conn: &Conn,
+        key: &ConsumerKey,
+        now: Timestamp,
+    ) -> Result<Option<(Self, Option<Timestamp>)>, Fault> {
+        let (no, before, day) = feed::asks(db, key.endpoint);
+        let params: Params<'_> = &[&no, &before, &day, &&*key.name, &now.as_millis(), &true];
+        let Some(row) = conn.query_opt(&WITH_OLDEST, params).await? else { return Ok(None) };
+        Ok(Some((Self::read(&row, now)?, time(&row, 20))))
+    }
+
+    fn read(row: &Row, now: Timestamp) -> Result<Self, Fault> {
+        let number = |column| row.get::<_, i64>(column).cast_unsigned();
+        let consumer = consumer(row)?;
+        Ok(Self {
+            queue: Queue::read(row, 10, consumer.key.endpoint, now),
+            consumer,
+            undone: Undone { taken: number(15), out: number(16) as usize, parked: number(17) },
+            next_due_at: time(row, 19),
+        })
+    }
+}
+
+fn time(row: &Row, column: usize) -> Option<Timestamp> {
+    row.get::<_, Option<i64>>(column).map(Timestamp::from_millis)
 }

@@ -17,7 +17,7 @@ use crate::{
     Db, Postgres,
     consumer_rows::{self as rows, CONSUMER, FIND, Standing, lock, save},
     fault::Fault,
-    feed::{self, ENDS},
+    feed,
     tx::Tx,
 };
 
@@ -119,7 +119,7 @@ impl Consumers for Postgres {
         self.write(move |db| async move {
             let tx = db.begin().await?;
             let Some(consumer) = lock(&tx, &key).await? else { return Ok(Err(Refused::Gone)) };
-            let last = last_of(&tx, key.endpoint).await?;
+            let last = feed::ends(&db, tx.conn(), key.endpoint).await?.last;
             if to > last {
                 return Ok(Err(Refused::Ahead(last)));
             }
@@ -138,12 +138,6 @@ async fn forget(tx: &Tx, key: &ConsumerKey) -> Result<(), Fault> {
     tx.execute(FORGET, &[&key.endpoint.0.cast_signed(), &&*key.name]).await.map(drop)
 }
 
-/// The newest seq of a queue there is or was.
-async fn last_of(tx: &Tx, endpoint: EndpointNo) -> Result<Seq, Fault> {
-    let row = tx.query_one(ENDS, &[&endpoint.0.cast_signed(), &feed::before_first(endpoint)]).await?;
-    Ok(feed::ends(&row, 0).last)
-}
-
 /// Writes a consumer and commits.
 async fn saved(tx: Tx, consumer: Consumer) -> Outcome<Consumer> {
     let consumer = save(&tx, consumer).await?;
@@ -158,8 +152,7 @@ async fn create(
     settings: ConsumerSettings,
 ) -> Outcome<Consumer> {
     let tx = db.begin().await?;
-    // One that is there is given, of an endpoint that is gone too.
-    let queue = rows::lock_queue(&tx, key.endpoint).await?;
+    let queue = rows::lock_queue(db, &tx, key.endpoint).await?;
     if let Some(known) = lock(&tx, &key).await? {
         return Ok(Ok(known));
     }
@@ -230,7 +223,7 @@ async fn commit(
     if upto <= consumer.committed {
         return Ok(Ok(consumer));
     }
-    let most = if shown { last_of(&tx, key.endpoint).await? } else { consumer.handed };
+    let most = if shown { feed::ends(db, tx.conn(), key.endpoint).await?.last } else { consumer.handed };
     if upto > most {
         return Ok(Err(Refused::Ahead(most)));
     }
@@ -241,8 +234,8 @@ async fn commit(
 
 async fn status(db: &Arc<Db>, key: &ConsumerKey) -> Result<Option<ConsumerStatus>, Fault> {
     let conn = db.reads.lend().await?;
-    let Some(standing) = Standing::of(&conn, key, db.clock.now(), true).await? else { return Ok(None) };
-    let Standing { consumer, queue, undone, oldest_at, .. } = standing;
+    let found = Standing::with_oldest(db, &conn, key, db.clock.now()).await?;
+    let Some((Standing { consumer, queue, undone, .. }, oldest_at)) = found else { return Ok(None) };
     // What a stream was handed is not done; what a work queue was handed is done, but for its rows.
     let passed = if undone.is_nothing() { consumer.committed } else { consumer.handed };
     Ok(Some(ConsumerStatus {

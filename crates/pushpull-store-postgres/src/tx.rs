@@ -47,7 +47,7 @@ impl Tx {
         Ok(Self { conn: Some(conn), db: Arc::clone(db), now, wall, news: News::default() })
     }
 
-    /// The connection it runs on.
+    /// What it works on.
     pub(crate) fn conn(&self) -> &Lent {
         self.conn.as_ref().expect("it is there until this is committed or dropped")
     }

@@ -86,7 +86,7 @@ async fn parked(db: &Arc<Db>, key: &ConsumerKey, page: &PageQuery<Seq>) -> Resul
     let params: Params<'_> = &[
         &key.endpoint.0.cast_signed(),
         &&*key.name,
-        &feed::before_first(key.endpoint),
+        &feed::key_of(key.endpoint, Seq(0)),
         &page.beyond.map(|seq| seq.0.cast_signed()),
         &(page.limit as i64 + 1),
         &(BYTES_MAX as i64),

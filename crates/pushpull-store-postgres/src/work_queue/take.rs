@@ -41,7 +41,7 @@ pub(super) struct Found {
 pub(super) async fn look(db: &Arc<Db>, key: &ConsumerKey) -> Result<Option<Result<Taken, Refused>>, Fault> {
     let now = db.clock.now();
     let conn = db.reads.lend().await?;
-    let Some(standing) = Standing::of(&conn, key, now, false).await? else {
+    let Some(standing) = Standing::of(db, &conn, key, now, false).await? else {
         return Ok(Some(Err(Refused::Gone)));
     };
     let is_noted = now.since(standing.consumer.seen_at) < SEEN_EVERY;
@@ -71,7 +71,7 @@ pub(super) async fn take(db: &Arc<Db>, key: &ConsumerKey, ask: &Take) -> Outcome
     if lock(&tx, key).await?.is_none() {
         return Ok(Err(Refused::Gone));
     }
-    let Some(standing) = Standing::of(tx.conn(), key, tx.wall, true).await? else {
+    let Some(standing) = Standing::of(db, tx.conn(), key, tx.wall, true).await? else {
         return Ok(Err(Refused::Gone));
     };
     match nothing_to_take(&standing, tx.wall) {
@@ -82,10 +82,10 @@ pub(super) async fn take(db: &Arc<Db>, key: &ConsumerKey, ask: &Take) -> Outcome
         Some(Err(refused)) => return Ok(Err(refused)),
         None => {}
     }
-    take_of(tx, ask, standing).await.map(Ok)
+    take_of(db, tx, ask, standing).await.map(Ok)
 }
 
-async fn take_of(tx: Tx, ask: &Take, standing: Standing) -> Result<(Vec<Found>, Taken), Fault> {
+async fn take_of(db: &Db, tx: Tx, ask: &Take, standing: Standing) -> Result<(Vec<Found>, Taken), Fault> {
     let Standing { mut consumer, queue, next_due_at, undone, .. } = standing;
     let before = consumer.clone();
     let gap = Gap::between(consumer.committed, queue.trimmed);
@@ -104,6 +104,7 @@ async fn take_of(tx: Tx, ask: &Take, standing: Standing) -> Result<(Vec<Found>, 
     let waits = queue.draining && !queue.pushed;
     let room = ask.max.min(TAKEN_MAX.saturating_sub(undone.out));
     let mut taking = Taking {
+        db,
         tx: &tx,
         ask,
         consumer,
@@ -149,6 +150,7 @@ async fn touch(tx: Tx, consumer: Consumer) -> Result<(), Fault> {
 
 /// What is being taken.
 struct Taking<'t> {
+    db: &'t Db,
     tx: &'t Tx,
     ask: &'t Take,
     consumer: Consumer,
@@ -186,7 +188,7 @@ static NEW: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT d.key - $5, d.day, d.state, d.message, d.message_day, octet_length(m.payload), d.looked
          FROM (SELECT *, row_number() OVER (ORDER BY key) AS looked FROM delivery
-               WHERE key BETWEEN $1 AND $2 ORDER BY key LIMIT {LOOKED_MAX}) AS d
+               WHERE key BETWEEN $1 AND $2 AND day >= $6 ORDER BY key LIMIT {LOOKED_MAX}) AS d
              LEFT JOIN LATERAL (SELECT payload FROM message WHERE key = d.message AND day = d.message_day LIMIT 1)
                  AS m ON true
          WHERE NOT ($3 AND d.state = {DELIVERED}) OR d.looked = {LOOKED_MAX}
@@ -246,14 +248,20 @@ impl Taking<'_> {
         let last = self.queue.last;
         let (mut looked, mut new) = (0, 0);
         if !self.is_full() && new_max > 0 && self.consumer.handed < last {
+            let next = self.queue.key(self.consumer.handed) + 1;
             let params: Params<'_> = &[
-                &(self.queue.key(self.consumer.handed) + 1),
+                &next,
                 &self.queue.key(last),
                 &!self.queue.pushed,
                 &(self.room.min(new_max) as i64),
                 &self.queue.key(Seq(0)),
+                &self.db.days.not_before(next),
             ];
-            for row in &self.tx.query(&NEW, params).await? {
+            let rows = self.tx.query(&NEW, params).await?;
+            if let Some(row) = rows.last() {
+                self.db.days.learn(self.queue.key(feed::seq(row, 0)), row.get(1));
+            }
+            for row in &rows {
                 if self.is_full() {
                     break;
                 }
