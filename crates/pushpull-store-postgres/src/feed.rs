@@ -40,12 +40,12 @@ pub(crate) const BEGIN_ANEW: &str = "
 static READ: LazyLock<String> = LazyLock::new(|| {
     let message = rows::MESSAGE;
     format!(
-        "SELECT queue.trimmed, queue.last, m.seq, m.day, m.looked, m.shown, {message}
+        "SELECT queue.trimmed, queue.last, m.place - $2, m.day, m.looked, m.shown, {message}
          FROM ({ENDS}) AS queue LEFT JOIN (
-             SELECT m.*, sum(octet_length(m.payload)) OVER (ORDER BY m.seq ROWS BETWEEN UNBOUNDED PRECEDING
+             SELECT m.*, sum(octet_length(m.payload)) OVER (ORDER BY m.place ROWS BETWEEN UNBOUNDED PRECEDING
                  AND 1 PRECEDING) AS bytes_before
              FROM (SELECT * FROM (
-                       SELECT d.key - $2 AS seq, d.day, d.looked, {message}, m.key IS NOT NULL
+                       SELECT d.key AS place, d.day, d.looked, {message}, m.key IS NOT NULL
                            AND ($10::text[] IS NULL OR m.event_type = ANY ($10))
                            AND ($11::text IS NULL OR $11 = ANY (string_to_array(m.channels, ' ')))
                            AND ($12::text IS NULL OR $12 = ANY (string_to_array(m.tags, ' ')))
@@ -57,7 +57,7 @@ static READ: LazyLock<String> = LazyLock::new(|| {
                            LEFT JOIN LATERAL (SELECT * FROM message AS m
                                WHERE m.key = d.message AND m.day = d.message_day LIMIT 1) AS m ON true
                    ) AS m
-                   WHERE m.shown OR m.looked = {LOOKED_MAX} ORDER BY m.seq LIMIT $8) AS m
+                   WHERE m.shown OR m.looked = {LOOKED_MAX} ORDER BY m.place LIMIT $8) AS m
          ) AS m ON coalesce(m.bytes_before, 0) < $9",
         DELIVERED = rows::DELIVERED,
     )
