@@ -6,7 +6,10 @@
 //! and in commit order, whatever node writes. Absent on purpose: any rule of delivery.
 
 mod append;
+mod attempts;
 mod audit;
+mod backlog;
+mod behind;
 mod catalog;
 mod committer;
 mod connect;
@@ -16,11 +19,15 @@ mod deliveries;
 mod due;
 mod fault;
 mod feed;
+mod list;
 mod messages;
 mod migrate;
 mod pool;
+mod recovery;
 mod rows;
 mod settle;
+mod span;
+mod trim;
 mod tx;
 mod upkeep;
 mod work_queue;
@@ -91,6 +98,9 @@ pub(crate) struct Db {
     /// From when on nothing new is begun.
     pub(crate) closing: CancellationToken,
     pub(crate) newest_day: days::Newest,
+    pub(crate) made_day: days::Newest,
+    pub(crate) counted: backlog::Counted,
+    pub(crate) trimmer: trim::Trimmer,
     pub(crate) days: settle::Days,
     pub(crate) due_from: due::DueFrom,
     pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
@@ -125,6 +135,9 @@ impl Postgres {
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             newest_day: days::Newest::default(),
+            made_day: days::Newest::default(),
+            counted: backlog::Counted::default(),
+            trimmer: trim::Trimmer::default(),
             days: settle::Days::default(),
             due_from: due::DueFrom::default(),
             settler: tokio::sync::Mutex::default(),

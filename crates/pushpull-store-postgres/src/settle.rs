@@ -84,6 +84,11 @@ impl Settler {
     pub(crate) async fn settle(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
         for _ in 0..TRIES_MAX {
             match self.settle_once(db, settlements).await {
+                Err(fault) if fault.lacks_a_table() => {
+                    // Another node has removed a day.
+                    db.days.forget();
+                    self.conn = None;
+                }
                 Err(fault) if fault.is_collision() || fault.is_taken().is_some() => {
                     // Numbers that are taken were given by a node that this one knew nothing of.
                     self.last_attempt.clear();
@@ -327,6 +332,11 @@ impl Days {
             spans.remove(0);
         }
         self.seen.insert(endpoint, spans.into());
+    }
+
+    /// A day is gone: which, everybody finds out anew.
+    pub(crate) fn forget(&self) {
+        self.seen.invalidate_all();
     }
 
     /// The days of what is settled, by key. What is gone has none.

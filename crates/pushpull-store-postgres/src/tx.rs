@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pushpull_domain::{AppNo, EndpointNo, Message, Timestamp};
+use pushpull_domain::{AppNo, Chance, EndpointNo, Message, Timestamp};
 use pushpull_store::Error;
 use tokio_postgres::Row;
 
@@ -48,7 +48,13 @@ impl Tx {
         Ok(Self { conn: Some(conn), db: Arc::clone(db), now, wall, news: News::default() })
     }
 
-    fn conn(&self) -> &Lent {
+    /// Where random bytes come from.
+    pub(crate) fn chance(&self) -> &dyn Chance {
+        &*self.db.chance
+    }
+
+    /// What it works on.
+    pub(crate) fn conn(&self) -> &Lent {
         self.conn.as_ref().expect("it is there until this is committed or dropped")
     }
 
