@@ -63,7 +63,7 @@ UPDATE delivery_{day} d SET
 FROM old o, today WHERE d.key = o.key";
 
 /// Keeps this node's shards its own until the transaction ends: whoever takes one waits.
-const HOLD: &str = "
+pub(crate) const HOLD: &str = "
     SELECT no FROM shard WHERE (no, epoch) IN (SELECT * FROM unnest($1::smallint[], $2::bigint[])) FOR SHARE";
 
 /// The newest attempts of endpoints.

@@ -8,7 +8,7 @@ use pushpull_store::{
     gather::{beyond, cut, direction},
 };
 
-use super::{configured, later, rows::APP};
+use super::{configured, later, rows::APP, stale};
 use crate::{
     Db,
     fault::{Fault, inconsistent},
@@ -55,7 +55,7 @@ pub(super) async fn create(db: &Db, tx: &Tx, new: NewApp) -> Result<App, Fault> 
 }
 
 /// Writes an application back, if it is still as it was read.
-pub(super) async fn update(tx: &mut Tx, app: App) -> Result<App, Fault> {
+pub(super) async fn update(db: &Db, tx: &mut Tx, app: App) -> Result<App, Fault> {
     tx.lock_app(app.no).await?;
     let updated_at = later(tx.now, app.updated_at);
     let written = tx
@@ -74,7 +74,7 @@ pub(super) async fn update(tx: &mut Tx, app: App) -> Result<App, Fault> {
         )
         .await;
     match written {
-        Ok(0) => return Err(WriteError::Stale.into()),
+        Ok(0) => return Err(stale(db, app.no)),
         Ok(_) => configured(tx, app.no),
         Err(fault) if fault.is_taken() == Some("app_uid") => return Err(WriteError::Taken("uid").into()),
         Err(fault) => return Err(fault),
