@@ -8,22 +8,52 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use pushpull_domain::{
-    AppNo, Endpoint, EndpointNo, FixedClock, Health, Message, Mode, Timestamp, endpoint::DisabledReason,
+    AppNo, Endpoint, FixedClock, Health, Message, Mode, SeededChance, Timestamp, endpoint::DisabledReason,
 };
 use pushpull_store::{
     CommitListener, Store, WriteError,
-    conformance::fixture::{START, World},
+    conformance::fixture::{START, World, new_endpoint},
 };
-use pushpull_store_postgres::Postgres;
+use pushpull_store_postgres::{Options, Postgres};
 
 use crate::support::{connect, new_database, options};
 
+/// A node on a database. Each has chance of its own.
+async fn node_on(url: &str, seed: u64) -> World {
+    let clock = Arc::new(FixedClock::at(START));
+    let chance = Arc::new(SeededChance::new(seed));
+    let store = Postgres::open(Options { chance, ..options(url, Arc::clone(&clock)) }).await.unwrap();
+    World::of(Arc::new(store) as Arc<dyn Store>, clock).await
+}
+
 /// A node on a new database, and the database's URL.
 async fn node() -> (World, String) {
-    let (url, clock) = (new_database().await, Arc::new(FixedClock::at(START)));
-    let store = Postgres::open(options(&url, Arc::clone(&clock))).await.unwrap();
-    (World::of(Arc::new(store) as Arc<dyn Store>, clock).await, url)
+    let url = new_database().await;
+    (node_on(&url, 1).await, url)
+}
+
+/// A uid that several nodes give at once belongs to one, and each change is a version of its own.
+#[tokio::test]
+async fn a_uid_is_given_once_by_many_nodes() {
+    let (one, url) = node().await;
+    let two = node_on(&url, 2).await;
+    let nodes = [&one, &two, &one, &two, &one, &two];
+    let made = join_all(nodes.map(|node| node.store.create_app(node.new_app("same")))).await;
+    let (apps, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+    assert!(refused.iter().all(|made| matches!(made, Err(WriteError::Taken("uid")))), "{refused:?}");
+    let [Ok(app)] = &apps[..] else { panic!("made {} times", apps.len()) };
+
+    let named = || Endpoint { uid: Some("same".parse().unwrap()), ..new_endpoint(app.no) };
+    let made = join_all(nodes.map(|node| node.store.create_endpoint(named()))).await;
+    let (endpoints, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+    assert!(refused.iter().all(|made| matches!(made, Err(WriteError::Taken("uid")))), "{refused:?}");
+    assert_eq!(endpoints.len(), 1);
+    let version = one.snapshot(app).await.version;
+    join_all(nodes.map(|node| node.store.create_endpoint(new_endpoint(app.no)))).await;
+    let now = two.snapshot(app).await;
+    assert_eq!((now.version, now.endpoints.len()), (version + 6, 7));
 }
 
 /// What a node says of an endpoint that it brings what it is owed counts as long as it holds its application.
@@ -64,8 +94,6 @@ struct Configured(AtomicUsize);
 
 impl CommitListener for Configured {
     fn appended(&self, _: &[Arc<Message>]) {}
-
-    fn rescheduled(&self, _: AppNo, _: EndpointNo) {}
 
     fn configured(&self, _: AppNo) {
         self.0.fetch_add(1, Ordering::SeqCst);
