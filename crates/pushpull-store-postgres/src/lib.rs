@@ -23,6 +23,7 @@ mod news;
 mod pool;
 mod recovery;
 mod rows;
+mod server;
 mod settle;
 mod shards;
 mod trim;
@@ -65,12 +66,16 @@ pub struct Options {
     pub master_key: MasterKey,
     /// Master keys used before: they open what they sealed.
     pub older_master_keys: Vec<MasterKey>,
+    /// Whether this process brings applications what they are owed: a node among those of the store. Others only ask.
+    pub serves: bool,
 }
 
 /// Most connections that read, and that write.
 const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
+
+pub use server::{OpenError, check_url, is_new};
 
 /// A store in a `PostgreSQL` database.
 pub struct Postgres {
@@ -112,16 +117,14 @@ pub(crate) struct Db {
 
 impl Postgres {
     /// Opens the store of a database, migrated as needed.
-    pub async fn open(options: Options) -> Result<Self, Error> {
-        Self::open_or_fault(options).await.map_err(Error::from)
-    }
-
-    async fn open_or_fault(options: Options) -> Result<Self, Fault> {
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
         let pool = |purpose, max| Ok::<_, Error>(Pool::new(Connector::new(&options.url, purpose)?, max));
         let hot = pool(Purpose::Hot, HOT_MAX)?;
         let (reads, writes) = (pool(Purpose::Reading, READS_MAX)?, pool(Purpose::Writing, WRITES_MAX)?);
         let conn = writes.lend().await?;
+        server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
+        server::check_master_key(&conn, &options.master_key, &options.older_master_keys).await?;
         // What migrating set for this session is not for others.
         conn.discard();
         let history = history(&writes, &*options.chance).await?;
@@ -146,8 +149,10 @@ impl Postgres {
             last_at: AtomicI64::new(0),
         });
         db.open_day_now(days::day_of(db.clock.now())).await?;
-        shards::join(&db).await?;
-        db.tasks.spawn(shards::run(Arc::clone(&db)));
+        if options.serves {
+            shards::join(&db).await?;
+            db.tasks.spawn(shards::run(Arc::clone(&db)));
+        }
         db.tasks.spawn(news::run(Arc::clone(&db)));
         Ok(Self { committer: Committer::start(&db), db })
     }
