@@ -17,7 +17,9 @@ use pushpull_domain::{
     endpoint::{DisabledReason, PushFrom},
     key::{ApiKey, KeyHash, PollerToken},
 };
-use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError, columns};
+use pushpull_store::{
+    AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError, columns, gather::beyond,
+};
 
 use crate::{
     Db, Postgres,
@@ -231,6 +233,15 @@ async fn environment(tx: &Tx, id: EnvironmentId, name: &str) -> Result<Environme
     .await?;
     let sql = format!("SELECT {ENVIRONMENT} FROM environment WHERE id = $1");
     columns::environment(&Named::new(&tx.query_one(&sql, &[&id.to_string()]).await?))
+}
+
+/// The condition that a page begins beyond the item that `$2` names. Written for the page at hand: a plan that is made
+/// for every value of `$2`, missing or not, reads the list from its start.
+fn begins_beyond<K>(column: &str, page: &PageQuery<K>) -> String {
+    match page.beyond {
+        Some(_) => format!("{column} {} $2", beyond(page)),
+        None => "$2::text IS NULL".to_owned(),
+    }
 }
 
 /// A change's moment: after the one it replaces, so that `updated_at` tells them apart.
