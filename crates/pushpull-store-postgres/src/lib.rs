@@ -20,6 +20,7 @@ mod messages;
 mod migrate;
 mod named;
 mod news;
+mod nodes;
 mod pool;
 mod recovery;
 mod rows;
@@ -75,6 +76,7 @@ const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
 
+pub use nodes::Node;
 pub use server::{OpenError, check_url, is_new};
 
 /// A store in a `PostgreSQL` database.
