@@ -50,8 +50,10 @@ pub(crate) enum Need {
     Read,
     /// Changing an application's endpoints, seeing their secrets, sending to them again.
     Configure,
-    /// Reading an endpoint's queue.
+    /// Reading an endpoint's queue, where the reader keeps its place.
     Poll,
+    /// Reading it as a consumer: making one, moving its place, leasing what others are not handed meanwhile.
+    Consume,
 }
 
 impl Need {
@@ -77,7 +79,14 @@ impl Need {
             Self::Read => &["admin", "read", "app"],
             Self::Configure => &["admin", "app"],
             Self::Poll => &["admin", "read", "app", "poller"],
+            // Not reading alone: what is committed by mistake, the consumer whose it is never sees.
+            Self::Consume => &["admin", "app", "poller"],
         }
+    }
+
+    /// Whether it is for those who read a queue, who may be a page in a browser.
+    pub(crate) const fn is_for_readers(self) -> bool {
+        matches!(self, Self::Poll | Self::Consume)
     }
 
     /// The same, for people.
@@ -90,6 +99,7 @@ impl Need {
             Self::Read => "scope admin or read, or a key of the application",
             Self::Configure => "scope admin, or a key of the application",
             Self::Poll => "scope admin or read, a key of the application, or a poller token of the endpoint",
+            Self::Consume => "scope admin, a key of the application, or a poller token of the endpoint",
         }
     }
 }
@@ -167,7 +177,8 @@ struct Claims {
 
 /// Finds out who calls, for [`Caller`] to be taken from the request, and whether the key meets the route's need.
 pub(crate) async fn authorize(api: &Api, need: Need, request: &mut Request) -> Result<(), Problem> {
-    let caller = match request.extensions_mut().remove::<InUrl>() {
+    let in_url = request.extensions_mut().remove::<InUrl>().filter(|_| need.is_for_readers());
+    let caller = match in_url {
         Some(shown) => InUrl::only_poller(known(api, shown.token(request.headers())?).await?)?,
         None => known(api, token(request.headers())?).await?,
     };

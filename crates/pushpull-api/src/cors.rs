@@ -83,7 +83,7 @@ fn origin(text: &str) -> Result<HeaderValue, String> {
 pub(crate) fn preflights(origins: &Origins, routes: &[Route]) -> Router<Api> {
     let mut methods = BTreeMap::<String, Vec<Method>>::new();
     if *origins != Origins::None {
-        for route in routes.iter().filter(|route| route.need == Some(Need::Poll)) {
+        for route in routes.iter().filter(|route| route.need.is_some_and(Need::is_for_readers)) {
             methods.entry(format!("/api/v1{}", route.path)).or_default().push(route.method.clone());
         }
     }

@@ -100,7 +100,7 @@ fn missing_or_invalid(mut place: Vec<String>, text: String) -> Problem {
     match missing {
         Some((field, _)) => {
             place.push(field.to_owned());
-            Problem::Invalid { place, message: "field required".into(), kind: Kind::Missing }
+            Problem::missing(place, "field required")
         }
         None => Problem::Invalid { place, message: text, kind: Kind::Value },
     }

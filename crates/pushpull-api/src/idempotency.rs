@@ -2,7 +2,8 @@
 //!
 //! A message's key is kept in the store, with the message. For every other POST the answer is remembered here
 //! for the same 12 hours, within bounds and until a restart; what such a request makes can also be given a
-//! uid, which is unique for good.
+//! uid, which is unique for good. Not so what readers post (seek, commit, pull, ack, replay): they are many, and
+//! would push out what others are to be answered by, and to repeat one does no harm.
 
 use std::{sync::Arc, time::Duration};
 

@@ -111,16 +111,20 @@ fn parameters(route: &Route, generator: &mut SchemaGenerator) -> Vec<Value> {
             parameters.push(parameter);
         }
     }
-    if route.method == Method::GET && route.need == Some(Need::Poll) {
+    if route.method == Method::GET && route.need.is_some_and(Need::is_for_readers) {
         parameters.push(json!({
             "name": "access_token", "in": "query", "schema": { "type": "string" },
             "description": "A poller token, where a client cannot set the `Authorization` header. Other keys are refused.",
         }));
     }
     if route.method == Method::POST {
+        let description = match route.need {
+            Some(Need::Consume) => "Does not count here: such a request may be sent again without one.",
+            _ => "A request with the same key is answered as the first was, for 12 hours.",
+        };
         parameters.push(json!({
             "name": "idempotency-key", "in": "header", "schema": { "type": "string", "maxLength": 256 },
-            "description": "A request with the same key is answered as the first was, for 12 hours.",
+            "description": description,
         }));
     }
     parameters

@@ -57,16 +57,23 @@ pub(crate) struct ListOut<T> {
     pub done: bool,
 }
 
+/// How many items a page is to have at most.
+pub(crate) fn limit(given: Option<usize>) -> Result<usize, Problem> {
+    let limit = given.unwrap_or(LIMIT_DEFAULT);
+    if (1..=LIMIT_MAX).contains(&limit) {
+        Ok(limit)
+    } else {
+        Err(Problem::invalid(&["query", "limit"], format!("must be 1 to {LIMIT_MAX}")))
+    }
+}
+
 /// Reads what a request asks of a list. `key` makes a place in the list of an iterator's text.
 pub(crate) fn query<K: FromStr>(
     limit: Option<usize>,
     iterator: Option<&str>,
     order: Order,
 ) -> Result<PageQuery<K>, Problem> {
-    let limit = limit.unwrap_or(LIMIT_DEFAULT);
-    if !(1..=LIMIT_MAX).contains(&limit) {
-        return Err(Problem::invalid(&["query", "limit"], format!("must be 1 to {LIMIT_MAX}")));
-    }
+    let limit = self::limit(limit)?;
     let (backwards, text) = match iterator.map(|text| (text, text.strip_prefix('-'))) {
         None | Some(("", _)) => (false, None),
         Some((_, Some(rest))) => (true, Some(rest)),

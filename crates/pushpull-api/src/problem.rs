@@ -41,7 +41,7 @@ pub enum Problem {
     /// Well-formed, but not what is asked for.
     #[error("{}: {message}", .place.join("."))]
     Invalid {
-        /// Where: `body` or `query`, then the way to the field.
+        /// Where: `body`, `query`, `path` or `header`, then the way to the field.
         place: Vec<String>,
         /// What it must be.
         message: String,
@@ -213,7 +213,7 @@ pub struct ValidationErrorOut {
 #[derive(Debug, Serialize, JsonSchema)]
 #[schemars(rename = "ValidationError")]
 pub struct FaultOut {
-    /// Where: `body` or `query`, then the way to the field.
+    /// Where: `body`, `query`, `path` or `header`, then the way to the field.
     pub loc: Vec<String>,
     /// What it must be.
     pub msg: String,
@@ -227,6 +227,11 @@ impl Problem {
     pub(crate) fn invalid(place: &[&str], message: impl ToString) -> Self {
         let place = place.iter().map(ToString::to_string).collect();
         Self::Invalid { place, message: message.to_string(), kind: Kind::Value }
+    }
+
+    /// A field that is not there.
+    pub(crate) fn missing(place: Vec<String>, message: impl ToString) -> Self {
+        Self::Invalid { place, message: message.to_string(), kind: Kind::Missing }
     }
 
     /// A body or payload over a limit, in bytes.

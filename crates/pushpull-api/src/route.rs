@@ -120,7 +120,7 @@ impl Route {
         self
     }
 
-    /// Its handler does what an idempotency key asks for.
+    /// Its handler does what an idempotency key asks for, or does the same again without one.
     pub(crate) fn idempotent_by_itself(mut self) -> Self {
         self.handled_once = true;
         self
@@ -148,7 +148,7 @@ where
 
     fn call(self, mut request: Request, api: Api) -> Self::Future {
         Box::pin(async move {
-            if self.around.need != Some(Need::Poll) {
+            if !self.around.need.is_some_and(Need::is_for_readers) {
                 return self.answer(request, api).await;
             }
             // Reading as a consumer makes it, moves its place or leases, which a HEAD must not (RFC 9110 s. 9.3.2).

@@ -102,6 +102,7 @@ impl Reader {
             undelivered: endpoint.mode != Mode::Push,
             until: None,
             bytes: PAGE_BYTES,
+            clock: Arc::clone(&self.clock),
         }
     }
 }
@@ -153,7 +154,7 @@ impl Feed {
         limit: usize,
         patience: Patience,
     ) -> Result<ConsumerPage, ConsumeError> {
-        let mut waiting = Waiting::new(self, reader, patience.wait);
+        let mut waiting = Waiting::new(self, (reader.app, reader.endpoint), patience.wait);
         let committed = self.acknowledge(reader, handled).await?;
         let mut after = handled.unwrap_or(committed);
         let min = patience.min.min(limit);

@@ -30,7 +30,7 @@ impl Feed {
     /// Hands out what is not committed, under a lease. Nothing while another holds one, which is an error only for
     /// who says its own name.
     pub async fn receive(&self, reader: &Reader, ask: &Receive) -> Result<ConsumerPage, ConsumeError> {
-        let mut waiting = Waiting::new(self, reader, ask.wait);
+        let mut waiting = Waiting::new(self, (reader.app, reader.endpoint), ask.wait);
         let (mut tries, mut passes) = (0, 0);
         loop {
             let endpoint = self.endpoint_of(reader).await?;

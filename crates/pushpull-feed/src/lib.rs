@@ -12,10 +12,10 @@ mod work_queue;
 
 use std::sync::Arc;
 
-use pushpull_domain::{AppNo, EndpointNo, Iterators, Seq, Timestamp};
+use pushpull_domain::{AppNo, Clock, EndpointNo, Iterators, Seq, Timestamp};
 use pushpull_store::{Error, Log, MessageFilter, QueueEnds};
 
-use crate::news::News;
+use crate::news::{News, WAITING_MAX};
 
 pub use consumer::{ConsumeError, ConsumerPage, Reader};
 pub use lease::Receive;
@@ -29,7 +29,7 @@ pub struct Feed {
 }
 
 /// What a reader reads.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Reading {
     /// Whose endpoint it is.
     pub app: AppNo,
@@ -37,12 +37,26 @@ pub struct Reading {
     pub endpoint: EndpointNo,
     /// Only these messages of it.
     pub filter: MessageFilter,
-    /// Not what a push had answered 2xx.
+    /// Not what a push had answered 2xx. Who waits also waits until that is known: an endpoint that left push drains.
     pub undelivered: bool,
     /// What comes before this seq; `None`: all there is and will be.
     pub until: Option<Seq>,
     /// Bytes of payloads from which on a page is full; one message comes whatever it holds.
     pub bytes: usize,
+    /// Where the time comes from: draining ends by it.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Reading {
+    /// The last seq that is wanted, whatever there is.
+    fn last(&self) -> Seq {
+        self.until.map_or(Seq(u64::MAX), |until| Seq(until.0.saturating_sub(1)))
+    }
+
+    /// Whether whoever has read up to here has read all that there will be of it.
+    pub fn is_over_at(&self, reached: Seq) -> bool {
+        reached >= self.last()
+    }
 }
 
 /// Bytes of payloads of a whole page: 2 MiB. It is held until it is taken, or its reader is cut off.
@@ -67,7 +81,12 @@ pub enum Place {
 impl Feed {
     /// Reads the queues of this log.
     pub fn new(log: Arc<Log>, iterators: Iterators) -> Self {
-        let news = Arc::new(News::default());
+        Self::with_waiting_max(log, iterators, WAITING_MAX)
+    }
+
+    /// The same, with so many readers that may wait at a time; beyond that they are answered at once.
+    pub fn with_waiting_max(log: Arc<Log>, iterators: Iterators, waiting_max: usize) -> Self {
+        let news = Arc::new(News::new(waiting_max));
         log.store().listen(Arc::clone(&news) as _);
         Self { log, iterators, news }
     }

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// Most readers that wait at a time; beyond that they are answered at once.
-const WAITING_MAX: usize = 20_000;
+pub(crate) const WAITING_MAX: usize = 20_000;
 
 /// What is known of a queue that is waited for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,10 +32,10 @@ struct Channel {
 }
 
 /// The queues that are waited for.
-#[derive(Default)]
 pub(crate) struct News {
     /// Readers that wait. Read first, so that a commit that nobody waits for costs nothing.
     waiting: AtomicUsize,
+    waiting_max: usize,
     channels: Mutex<HashMap<EndpointNo, Channel>>,
     closed: CancellationToken,
 }
@@ -60,6 +60,15 @@ pub(crate) enum Event {
 }
 
 impl News {
+    pub(crate) fn new(waiting_max: usize) -> Self {
+        Self {
+            waiting: AtomicUsize::new(0),
+            waiting_max,
+            channels: Mutex::default(),
+            closed: CancellationToken::new(),
+        }
+    }
+
     fn channels(&self) -> MutexGuard<'_, HashMap<EndpointNo, Channel>> {
         self.channels.lock().expect("nobody panics while holding this lock")
     }
@@ -67,7 +76,7 @@ impl News {
     /// Begins to listen to a queue; `None`: as many wait as may.
     pub(crate) fn subscribe(self: &Arc<Self>, app: AppNo, endpoint: EndpointNo) -> Option<Subscription> {
         let mut channels = self.channels();
-        if self.waiting.load(Ordering::SeqCst) >= WAITING_MAX {
+        if self.waiting.load(Ordering::SeqCst) >= self.waiting_max {
             return None;
         }
         let channel = channels
@@ -148,12 +157,18 @@ impl CommitListener for News {
     }
 
     /// By hand, a delivery may join a queue without a new message.
-    fn rescheduled(&self, endpoint: EndpointNo) {
+    fn rescheduled(&self, _: AppNo, endpoint: EndpointNo) {
         self.look_again(endpoint);
     }
 
     fn configured(&self, app: AppNo) {
         for channel in self.channels().values().filter(|channel| channel.app == app) {
+            channel.state.send_modify(|state| state.changes += 1);
+        }
+    }
+
+    fn moved(&self) {
+        for channel in self.channels().values() {
             channel.state.send_modify(|state| state.changes += 1);
         }
     }

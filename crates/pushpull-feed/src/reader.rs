@@ -1,12 +1,14 @@
 //! One read of a queue: what there is, or what comes while the reader is patient.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use pushpull_domain::Seq;
-use pushpull_store::{Error, QueueItem, QueueQuery};
-use tokio::time::Instant;
+use pushpull_domain::{Endpoint, Payload, Seq};
+use pushpull_store::{Error, QueueEnds, QueueItem, QueueQuery};
 
-use crate::{Feed, Reading, news::Event};
+use crate::{
+    Feed, Reading,
+    waiting::{NOTHING_JOINS, Waiting},
+};
 
 /// Reads for one page when nobody waits: what a filter leaves out may be much, and each read is bounded.
 const READS_MAX: usize = 10;
@@ -57,49 +59,71 @@ pub enum ReadError {
     Store(#[from] Error),
 }
 
+impl Page {
+    /// Nothing yet of what comes after a seq.
+    fn begin(after: Seq) -> Self {
+        Self { items: Vec::new(), reached: after, done: false, pending: 0 }
+    }
+
+    /// Adds what was read on from where it ends.
+    fn extend(&mut self, next: Self) {
+        let items = std::mem::take(&mut self.items);
+        *self = next;
+        if !items.is_empty() {
+            self.items.splice(..0, items);
+        }
+    }
+
+    /// Bytes of payloads in it.
+    fn bytes(&self) -> usize {
+        let payloads = self.items.iter().map(|item| &item.message.payload);
+        payloads.map(|payload| if let Payload::Kept(bytes) = payload { bytes.len() } else { 0 }).sum()
+    }
+}
+
 impl Feed {
     /// Reads what comes after a seq: at most so many, and, if that is less than `patience.min`, also what comes while
-    /// it lasts. Each item once, in order; never past one that is not committed yet.
+    /// it lasts. Each item once, in order; never past one that is not committed yet, or not known to be undelivered if
+    /// that is what is wanted.
     pub async fn read(
         &self,
         reading: &Reading,
-        mut after: Seq,
+        after: Seq,
         limit: usize,
         patience: Patience,
     ) -> Result<Page, ReadError> {
-        let deadline = Instant::now() + patience.wait;
-        let mut news = if patience.wait.is_zero() {
-            None
-        } else {
-            // Before the first look, so that nothing is missed between that and the wait.
-            self.news.subscribe(reading.app, reading.endpoint)
-        };
+        // Before the first look, so that nothing is missed between that and the wait.
+        let mut waiting = Waiting::new(self, (reading.app, reading.endpoint), patience.wait);
+        let min = patience.min.min(limit);
+        let mut page = Page::begin(after);
+        let mut rest = reading.clone();
         let mut reads = 0;
         loop {
-            let page = self.look(reading, after, limit).await?;
-            reads += 1;
-            if page.items.is_empty() {
-                after = page.reached;
-            }
-            if page.items.len() >= patience.min.min(limit) {
-                return Ok(page);
-            }
-            if !page.done {
-                if page.items.is_empty() && (reads < READS_MAX || Instant::now() < deadline) {
+            let drains_for = self.drains_for(reading).await?;
+            if drains_for.is_none() {
+                rest.bytes = reading.bytes.saturating_sub(page.bytes());
+                page.extend(self.look(&rest, page.reached, limit - page.items.len()).await?);
+                reads += 1;
+                if page.items.len() >= min || page.bytes() >= reading.bytes {
+                    return Ok(page);
+                }
+                if !page.done && (reads < READS_MAX || !waiting.is_over()) {
                     continue;
                 }
+            } else {
+                page.pending = self.beyond(reading, page.reached).await?;
+                page.done = page.pending == 0;
+            }
+            // What a filter leaves out counts here: it takes at least so many more.
+            let missing = (min - page.items.len()) as u64;
+            let before = match drains_for {
+                Some(_) => NOTHING_JOINS,
+                None => Seq(page.reached.0.saturating_add(missing - 1)),
+            };
+            if reading.is_over_at(page.reached) || !waiting.more(before, drains_for).await {
                 return Ok(page);
             }
-            let is_over = reading.until.is_some_and(|until| page.reached.0 + 1 >= until.0);
-            let Some(news) = news.as_mut().filter(|_| !is_over) else { return Ok(page) };
-            // What a filter leaves out counts here: it takes at least so many more.
-            let missing = patience.min.min(limit) - page.items.len();
-            let before = Seq(page.reached.0.saturating_add(missing as u64 - 1));
-            match tokio::time::timeout_at(deadline, news.after(before)).await {
-                Ok(Event::Joined) => {}
-                Ok(Event::Changed) => self.is_there(reading).await?,
-                Ok(Event::Closed) | Err(_) => return Ok(page),
-            }
+            self.is_there(reading).await?;
         }
     }
 
@@ -115,18 +139,36 @@ impl Feed {
             bytes: reading.bytes,
         };
         let found = self.log.store().read_queue(query).await?;
-        if after < found.ends.trimmed {
-            return Err(ReadError::Overtaken { after, earliest: Seq(found.ends.trimmed.0 + 1) });
-        }
-        let last =
-            reading.until.map_or(found.ends.last.0, |until| found.ends.last.0.min(until.0.saturating_sub(1)));
-        let pending = last.saturating_sub(found.reached.0);
+        let pending = pending(reading, &found.ends, after, found.reached)?;
         Ok(Page { items: found.items, reached: found.reached, done: pending == 0, pending })
     }
 
-    async fn is_there(&self, reading: &Reading) -> Result<(), ReadError> {
-        let snapshot = self.log.app_by_no(reading.app).await?;
-        let there = snapshot.is_some_and(|app| app.endpoints.iter().any(|e| e.no == reading.endpoint));
-        if there { Ok(()) } else { Err(ReadError::Gone) }
+    /// How many deliveries there are after a seq.
+    async fn beyond(&self, reading: &Reading, after: Seq) -> Result<u64, ReadError> {
+        pending(reading, &self.ends(reading.endpoint).await?, after, after)
     }
+
+    /// How long it is not known what a push has brought, if that matters and there was one.
+    async fn drains_for(&self, reading: &Reading) -> Result<Option<Duration>, ReadError> {
+        if !reading.undelivered {
+            return Ok(None);
+        }
+        let now = reading.clock.now();
+        let drained = self.is_there(reading).await?.drains_until();
+        Ok(drained.filter(|until| *until > now).map(|until| until.since(now)))
+    }
+
+    async fn is_there(&self, reading: &Reading) -> Result<Arc<Endpoint>, ReadError> {
+        let app = self.log.app_by_no(reading.app).await?.ok_or(ReadError::Gone)?;
+        let found = app.endpoints.iter().find(|endpoint| endpoint.no == reading.endpoint);
+        found.cloned().ok_or(ReadError::Gone)
+    }
+}
+
+/// How many deliveries there are beyond what was read after a seq, whatever a filter makes of them.
+fn pending(reading: &Reading, ends: &QueueEnds, after: Seq, reached: Seq) -> Result<u64, ReadError> {
+    if after < ends.trimmed {
+        return Err(ReadError::Overtaken { after, earliest: Seq(ends.trimmed.0 + 1) });
+    }
+    Ok(ends.last.min(reading.last()).0.saturating_sub(reached.0))
 }

@@ -18,7 +18,7 @@ impl Feed {
     /// Takes items, or waits so long for the first. The consumer is made if there is none. Nothing is taken although
     /// there may be more (`more`): so much was passed over that it is for the next call to go on.
     pub async fn pull(&self, reader: &Reader, take: &Take, wait: Duration) -> Result<Taken, ConsumeError> {
-        let mut waiting = Waiting::new(self, reader, wait);
+        let mut waiting = Waiting::new(self, (reader.app, reader.endpoint), wait);
         let (mut gap, mut tries, mut passes) = (None::<Gap>, 0, 0);
         loop {
             let endpoint = self.endpoint_of(reader).await?;

@@ -172,6 +172,11 @@ impl Inner {
         self.runtime.spawn(self.tasks.track_future(task));
     }
 
+    /// Whether this process brings an application what it is owed, now.
+    pub(crate) fn owns(&self, app: AppNo) -> bool {
+        self.log.store().owns(app)
+    }
+
     /// The lane of an endpoint, made if there is none.
     pub(crate) fn lane(&self, endpoint: EndpointNo, app: AppNo) -> Arc<Lane> {
         if let Some(lane) = self.lanes.read().expect("nobody panics while holding this lock").get(&endpoint) {
@@ -285,7 +290,7 @@ struct Listener(std::sync::Weak<Inner>);
 impl CommitListener for Listener {
     fn appended(&self, messages: &[Arc<Message>]) {
         let Some(inner) = self.0.upgrade() else { return };
-        for message in messages {
+        for message in messages.iter().filter(|message| inner.owns(message.key.app)) {
             inner.offer(message);
         }
         // Lanes begin after the whole batch is offered: one that begins finds more than one job.
@@ -297,18 +302,17 @@ impl CommitListener for Listener {
         }
     }
 
-    fn rescheduled(&self, endpoint: EndpointNo) {
+    fn rescheduled(&self, app: AppNo, endpoint: EndpointNo) {
         let Some(inner) = self.0.upgrade() else { return };
+        if !inner.owns(app) {
+            return;
+        }
         inner.recoveries.notify_one();
-        let lanes = inner.lanes.read().expect("nobody panics while holding this lock");
-        if let Some(lane) = lanes.get(&endpoint) {
+        inner.with_lane(endpoint, app, |lane| {
             lane.queue().look_again();
             lane.begin_anew();
             inner.kick(lane);
-        } else {
-            // Nobody looks after it yet: the scan begins with it.
-            inner.timers.scan_now();
-        }
+        });
     }
 
     fn configured(&self, app: AppNo) {
@@ -320,5 +324,19 @@ impl CommitListener for Listener {
                 lane.set_stale();
             }
         }
+    }
+
+    fn moved(&self) {
+        let Some(inner) = self.0.upgrade() else { return };
+        let lanes = inner.lanes.read().expect("nobody panics while holding this lock");
+        for lane in lanes.values() {
+            lane.set_stale();
+            lane.begin_anew();
+            lane.queue().look_again();
+            inner.kick(lane);
+        }
+        inner.recoveries.notify_one();
+        // What is owed by this process now and has no lane yet is found by the scan.
+        inner.timers.scan_now();
     }
 }

@@ -85,6 +85,10 @@ fn again(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Slot> {
 
 /// The configuration as it is now; `None`: nothing may be brought to this endpoint.
 async fn configuration(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Arc<Ready>> {
+    if !inner.owns(lane.app.no) {
+        lane.queue().suspend();
+        return None;
+    }
     if let Some(ready) = lane.ready() {
         return Some(ready);
     }

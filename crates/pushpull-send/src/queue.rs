@@ -165,6 +165,12 @@ impl Queue {
         true
     }
 
+    /// Another process brings the endpoint what it is owed, or soon will.
+    pub(crate) fn suspend(&mut self) {
+        self.clear();
+        (self.blocked, self.off, self.draining) = (false, true, None);
+    }
+
     /// What came while the endpoint was not pushed may be with its readers by now: the table knows.
     fn forget_read(&mut self, read: Seq) {
         let known = &mut self.known;

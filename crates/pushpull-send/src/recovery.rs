@@ -25,9 +25,9 @@ pub(crate) async fn run(inner: Arc<Inner>) {
 
 async fn finish_all(inner: &Inner) -> Result<(), pushpull_store::Error> {
     let store = inner.log.store();
-    for recovery in store.recoveries().await? {
+    for recovery in store.recoveries().await?.into_iter().filter(|recovery| inner.owns(recovery.app)) {
         let mut reopened = 0;
-        while !inner.stop.is_cancelled() {
+        while !inner.stop.is_cancelled() && inner.owns(recovery.app) {
             let step = store.step_recovery(recovery.task).await?;
             reopened += step.reopened;
             if step.done {

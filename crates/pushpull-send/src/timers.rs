@@ -109,7 +109,7 @@ async fn scan(inner: &Arc<Inner>) -> Duration {
 async fn scan_draining(inner: &Arc<Inner>) {
     match inner.log.store().draining_endpoints().await {
         Ok(draining) => {
-            for (endpoint, app) in draining {
+            for (endpoint, app) in draining.into_iter().filter(|(_, app)| inner.owns(*app)) {
                 let lane = inner.lane(endpoint, app);
                 lane.queue().look_again();
                 inner.kick(&lane);

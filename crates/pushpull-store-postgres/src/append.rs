@@ -7,7 +7,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use pushpull_domain::{Message, MessageId, MessageKey, Payload, Position, Seq, Timestamp};
+use pushpull_domain::{DeliveryKey, Message, MessageId, MessageKey, Payload, Position, Seq, Timestamp};
 use pushpull_store::{Append, Appended, Error, Target, codec};
 use tokio_postgres::{Row, types::ToSql};
 
@@ -16,7 +16,7 @@ use crate::{
     fault::Fault,
     pool::{Conn, Lent},
     rows,
-    tx::{News, unsure},
+    tx::unsure,
 };
 
 /// How long an idempotency key is kept: 12 h, as the Svix API has it.
@@ -156,7 +156,7 @@ pub(crate) async fn append(
                     Appended::Stored(message) => Some(Arc::clone(message)),
                     _ => None,
                 });
-                db.tell(&News { appended: stored.collect(), ..News::default() });
+                db.appended(stored.collect(), day);
                 return Ok(appended);
             }
             Err(fault) if fault.is_collision() => {
@@ -171,6 +171,20 @@ pub(crate) async fn append(
         }
     }
     Err(Error::Busy.into())
+}
+
+impl Db {
+    /// These messages were appended here, on this day.
+    fn appended(&self, messages: Vec<Arc<Message>>, day: i32) {
+        if messages.is_empty() {
+            return;
+        }
+        for (endpoint, seq) in messages.iter().flat_map(|message| &message.fanout) {
+            self.days.learn(codec::delivery_key(DeliveryKey { endpoint: *endpoint, seq: *seq }), day);
+        }
+        self.tell_appended(&messages);
+        self.hints.send();
+    }
 }
 
 struct Written {
@@ -191,7 +205,7 @@ async fn write(
     let (lock, append) =
         (conn.prepare(LOCK).await?, conn.prepare(&APPEND.replace("{day}", &day.to_string())).await?);
     let idempotent_since = now.as_millis() - IDEMPOTENCY_KEPT_MS;
-    let (now, wall, node) = (now.as_millis(), wall.as_millis(), db.node_no());
+    let (now, wall, node) = (now.as_millis(), wall.as_millis(), db.shards.node());
     let params: [&(dyn ToSql + Sync); 22] = [
         &input.app,
         &input.version,

@@ -16,6 +16,10 @@ use crate::{Postgres, attempts, due, fault::Fault, pool::Conn, recovery};
 pub(crate) use resend::{is_pushed, reopen};
 
 impl Deliveries for Postgres {
+    fn owns(&self, app: AppNo) -> bool {
+        self.db.shards.owns(app)
+    }
+
     fn owed_endpoints(&self) -> BoxFuture<'_, Result<Vec<OwedEndpoint>, Error>> {
         self.read(|db| async move { due::owed_endpoints(&db).await })
     }

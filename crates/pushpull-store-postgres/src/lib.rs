@@ -22,10 +22,15 @@ mod feed;
 mod list;
 mod messages;
 mod migrate;
+mod named;
+mod news;
+mod nodes;
 mod pool;
 mod recovery;
 mod rows;
+mod server;
 mod settle;
+mod shards;
 mod span;
 mod trim;
 mod tx;
@@ -34,12 +39,12 @@ mod work_queue;
 
 use std::sync::{
     Arc, RwLock,
-    atomic::{AtomicI32, AtomicI64, Ordering},
+    atomic::{AtomicI64, Ordering},
 };
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
-    Chance, Clock, Timestamp,
+    Chance, Clock, Message, Timestamp,
     seal::{MasterKey, Sealer},
 };
 use pushpull_store::{CommitListener, Error, WriteError};
@@ -49,7 +54,9 @@ use crate::{
     committer::Committer,
     connect::{Connector, Purpose},
     fault::Fault,
+    news::Hints,
     pool::Pool,
+    shards::Shards,
     tx::{News, Tx},
 };
 
@@ -65,12 +72,17 @@ pub struct Options {
     pub master_key: MasterKey,
     /// Master keys used before: they open what they sealed.
     pub older_master_keys: Vec<MasterKey>,
+    /// Whether this process brings applications what they are owed: a node among those of the store. Others only ask.
+    pub serves: bool,
 }
 
 /// Most connections that read, and that write.
 const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
+
+pub use nodes::Node;
+pub use server::{OpenError, check_url, is_new};
 
 /// A store in a `PostgreSQL` database.
 pub struct Postgres {
@@ -97,6 +109,10 @@ pub(crate) struct Db {
     pub(crate) tasks: TaskTracker,
     /// From when on nothing new is begun.
     pub(crate) closing: CancellationToken,
+    pub(crate) shards: Shards,
+    pub(crate) hints: Hints,
+    /// Makes the connection that hints come and go by.
+    pub(crate) listening: Connector,
     pub(crate) newest_day: days::Newest,
     pub(crate) made_day: days::Newest,
     pub(crate) counted: backlog::Counted,
@@ -106,22 +122,19 @@ pub(crate) struct Db {
     pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     history: u64,
-    node: AtomicI32,
     last_at: AtomicI64,
 }
 
 impl Postgres {
     /// Opens the store of a database, migrated as needed.
-    pub async fn open(options: Options) -> Result<Self, Error> {
-        Self::open_or_fault(options).await.map_err(Error::from)
-    }
-
-    async fn open_or_fault(options: Options) -> Result<Self, Fault> {
+    pub async fn open(options: Options) -> Result<Self, OpenError> {
         let pool = |purpose, max| Ok::<_, Error>(Pool::new(Connector::new(&options.url, purpose)?, max));
         let hot = pool(Purpose::Hot, HOT_MAX)?;
         let (reads, writes) = (pool(Purpose::Reading, READS_MAX)?, pool(Purpose::Writing, WRITES_MAX)?);
         let conn = writes.lend().await?;
+        server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
+        server::check_master_key(&conn, &options.master_key, &options.older_master_keys).await?;
         // What migrating set for this session is not for others.
         conn.discard();
         let history = history(&writes, &*options.chance).await?;
@@ -134,6 +147,9 @@ impl Postgres {
             chance: options.chance,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            shards: Shards::default(),
+            hints: Hints::default(),
+            listening: Connector::new(&options.url, Purpose::Writing)?,
             newest_day: days::Newest::default(),
             made_day: days::Newest::default(),
             counted: backlog::Counted::default(),
@@ -143,10 +159,14 @@ impl Postgres {
             settler: tokio::sync::Mutex::default(),
             listeners: RwLock::default(),
             history,
-            node: AtomicI32::new(0),
             last_at: AtomicI64::new(0),
         });
         db.open_day_now(days::day_of(db.clock.now())).await?;
+        if options.serves {
+            shards::join(&db).await?;
+            db.tasks.spawn(shards::run(Arc::clone(&db)));
+        }
+        db.tasks.spawn(news::run(Arc::clone(&db)));
         Ok(Self { committer: Committer::start(&db), db })
     }
 
@@ -155,6 +175,10 @@ impl Postgres {
         self.db.closing.cancel();
         self.db.tasks.close();
         self.db.tasks.wait().await;
+        if let Err(fault) = shards::leave(&self.db).await {
+            let error = Error::from(fault);
+            tracing::debug!(error = &error as &dyn std::error::Error, "the node's lease runs out by itself");
+        }
         for pool in [&self.db.reads, &self.db.writes, &self.db.hot] {
             pool.close();
         }
@@ -212,25 +236,27 @@ impl Db {
         (Timestamp::from_millis(last.max(wall.as_millis())), wall)
     }
 
-    /// Which node this is; 0: none yet.
-    pub(crate) fn node_no(&self) -> i32 {
-        self.node.load(Ordering::SeqCst)
+    fn each_listener(&self, tell: impl Fn(&dyn CommitListener)) {
+        let listeners = self.listeners.read().expect("nobody panics while holding this lock");
+        listeners.iter().for_each(|listener| tell(&**listener));
     }
 
     /// Tells listeners of what was committed.
     pub(crate) fn tell(&self, news: &News) {
-        let listeners = self.listeners.read().expect("nobody panics while holding this lock");
-        for listener in listeners.iter() {
-            for app in &news.configured {
-                listener.configured(*app);
-            }
-            if !news.appended.is_empty() {
-                listener.appended(&news.appended);
-            }
-            for endpoint in &news.rescheduled {
-                listener.rescheduled(*endpoint);
-            }
-        }
+        self.each_listener(|listener| {
+            news.configured.iter().for_each(|app| listener.configured(*app));
+            news.rescheduled.iter().for_each(|(app, endpoint)| listener.rescheduled(*app, *endpoint));
+        });
+    }
+
+    /// Tells listeners of messages that were appended here.
+    pub(crate) fn tell_appended(&self, messages: &[Arc<Message>]) {
+        self.each_listener(|listener| listener.appended(messages));
+    }
+
+    /// Tells listeners to look at everything again.
+    pub(crate) fn tell_moved(&self) {
+        self.each_listener(|listener| listener.moved());
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     Db,
     fault::Fault,
     pool::{Conn, Heard},
+    tx::News,
 };
 
 /// The channel of hints.
@@ -72,7 +73,7 @@ async fn connected(db: &Arc<Db>, first: bool) -> Result<(), Fault> {
     let mut snapshot: String = conn.query_one("SELECT pg_current_snapshot()::text", &[]).await?.get(0);
     if !first {
         // What was told meanwhile nobody can say any more: the table of news may have been emptied.
-        db.tell_all();
+        db.tell_moved();
     }
     let mut next_look = Instant::now() + LOOK_INTERVAL;
     let mut earliest = Instant::now();
@@ -107,15 +108,18 @@ async fn connected(db: &Arc<Db>, first: bool) -> Result<(), Fault> {
 async fn look(db: &Arc<Db>, conn: &Conn, since: &str) -> Result<String, Fault> {
     let rows = conn.query(LOOK, &[&since, &db.shards.node()]).await?;
     let numbers = |row: &Row, column| row.get::<_, Option<Vec<i32>>>(column).unwrap_or_default();
+    let app = |no: i32| AppNo(no.cast_unsigned());
+    let mut news = News::default();
     for row in &rows {
-        for app in numbers(row, 5) {
-            db.tell_configured(AppNo(app.cast_unsigned()));
-        }
+        news.configured.extend(numbers(row, 5).into_iter().map(app));
         for (endpoints, apps) in [(1, 2), (3, 4)] {
-            for (endpoint, app) in numbers(row, endpoints).into_iter().zip(numbers(row, apps)) {
-                db.tell_rescheduled(AppNo(app.cast_unsigned()), EndpointNo(endpoint.cast_unsigned()));
-            }
+            let endpoints = numbers(row, endpoints).into_iter().map(|no| EndpointNo(no.cast_unsigned()));
+            news.rescheduled.extend(numbers(row, apps).into_iter().map(app).zip(endpoints));
         }
     }
+    // Of what came in several transactions one is told.
+    news.rescheduled.sort_unstable();
+    news.rescheduled.dedup();
+    db.tell(&news);
     Ok(rows.first().map_or_else(|| since.to_owned(), |row| row.get(0)))
 }

@@ -17,6 +17,7 @@ use crate::{
     fault::Fault,
     pool::{Conn, Lent},
     rows::state_number,
+    shards::{SHARDS, shard_of},
     tx::unsure,
 };
 
@@ -35,10 +36,13 @@ WITH input AS MATERIALIZED (
         $14::text[], $15::bytea[], $16::bytea[])
         AS i (key, endpoint, state, due_at, trigger, attempts, attempt, salt, started_at, attempt_trigger, url, status,
               class, detail, timings, body)
+), held AS MATERIALIZED (
+    SELECT no FROM shard WHERE (no, epoch) IN (SELECT * FROM unnest($17::smallint[], $18::bigint[]))
 ), old AS MATERIALIZED (
     SELECT i.*, d.message, d.message_day, d.last_attempt, d.last_attempt_day,
         CASE WHEN e.mode <> 0 THEN NOT e.fifo OR i.state = 0 END AS left_push
-    FROM input i JOIN delivery_{day} d ON d.key = i.key LEFT JOIN endpoint e ON e.no = i.endpoint
+    FROM input i JOIN delivery_{day} d ON d.key = i.key JOIN held ON held.no = (d.message >> 40) % {shards}
+        LEFT JOIN endpoint e ON e.no = i.endpoint
 ), today AS MATERIALIZED (
     SELECT max(day) AS day FROM open_day
 ), new_attempt AS (
@@ -58,6 +62,10 @@ UPDATE delivery_{day} d SET
     last_attempt_day = CASE WHEN o.attempt IS NULL THEN d.last_attempt_day ELSE today.day END
 FROM old o, today WHERE d.key = o.key";
 
+/// Keeps this node's shards its own until the transaction ends: whoever takes one waits.
+pub(crate) const HOLD: &str = "
+    SELECT no FROM shard WHERE (no, epoch) IN (SELECT * FROM unnest($1::smallint[], $2::bigint[])) FOR SHARE";
+
 /// The newest attempts of endpoints.
 const LAST_ATTEMPTS: &str = "
     SELECT e.no, greatest(e.trimmed_attempt, coalesce((SELECT a.key & ((1::bigint << 40) - 1) FROM attempt a
@@ -74,7 +82,12 @@ pub(crate) struct Settler {
     /// The number of each endpoint's newest attempt. Nobody else writes them, as long as this node brings what the
     /// endpoint is owed.
     last_attempt: HashMap<EndpointNo, i64>,
+    /// The shards that this was true of, and their epochs.
+    fence: Fence,
 }
+
+/// Shards and the epochs under which they are held: an outcome of another is not written.
+type Fence = (Vec<i16>, Vec<i64>);
 
 /// Endpoints whose newest attempt is remembered.
 const REMEMBERED_MAX: usize = 100_000;
@@ -105,10 +118,15 @@ impl Settler {
             Some(conn) if !conn.client().is_closed() => conn,
             _ => db.hot.lend().await?,
         };
+        let fence = db.shards.fence();
+        if self.fence != fence {
+            self.last_attempt.clear();
+            self.fence = fence;
+        }
         let days = db.days.of(&conn, settlements).await?;
         self.learn_attempts(&conn, settlements).await?;
         let rounds = self.rounds(db, settlements, &days);
-        match write(&conn, &rounds).await {
+        match write(&conn, &rounds, &touched(&self.fence, settlements)).await {
             Ok(()) => {
                 self.conn = Some(conn);
                 Ok(())
@@ -244,7 +262,7 @@ impl<'s> Round<'s> {
         self.body.push(body);
     }
 
-    fn params(&self) -> [&(dyn ToSql + Sync); 16] {
+    fn params<'p>(&'p self, fence: &'p Fence) -> [&'p (dyn ToSql + Sync); 18] {
         [
             &self.key,
             &self.endpoint,
@@ -262,28 +280,49 @@ impl<'s> Round<'s> {
             &self.detail,
             &self.timings,
             &self.body,
+            &fence.0,
+            &fence.1,
         ]
     }
 }
 
+/// The part of the fence that these settlements are behind.
+fn touched((shards, epochs): &Fence, settlements: &[Settlement]) -> Fence {
+    let touched: HashSet<usize> = settlements.iter().map(|s| shard_of(s.delivery.message.app)).collect();
+    let held = shards.iter().zip(epochs).filter(|(shard, _)| touched.contains(&(**shard as usize)));
+    held.map(|(shard, epoch)| (*shard, *epoch)).unzip()
+}
+
+fn settle_on(day: i32) -> String {
+    SETTLE.replace("{day}", &day.to_string()).replace("{shards}", &SHARDS.to_string())
+}
+
 /// One transaction, sent whole.
-async fn write(conn: &Conn, rounds: &[(i32, Round<'_>)]) -> Result<(), Fault> {
+async fn write(conn: &Conn, rounds: &[(i32, Round<'_>)], fence: &Fence) -> Result<(), Fault> {
+    let hold = conn.prepare(HOLD).await?;
     let mut statements = Vec::with_capacity(rounds.len());
     for (day, _) in rounds {
-        statements.push(conn.prepare(&SETTLE.replace("{day}", &day.to_string())).await?);
+        statements.push(conn.prepare(&settle_on(*day)).await?);
     }
     let client = conn.client();
     let warnings = conn.warnings();
     let written = async {
-        let params: Vec<_> = rounds.iter().map(|(_, round)| round.params()).collect();
+        let params: Vec<_> = rounds.iter().map(|(_, round)| round.params(fence)).collect();
         // Polled in their order, they are sent in it.
         let executed =
             statements.iter().zip(&params).map(|(statement, params)| client.execute(statement, params));
         futures_util::future::join_all(executed).await.into_iter().collect::<Result<Vec<_>, _>>()
     };
-    let (begun, written, committed) =
-        tokio::join!(biased; client.batch_execute("BEGIN"), written, client.batch_execute("COMMIT"));
+    let held: [&(dyn ToSql + Sync); 2] = [&fence.0, &fence.1];
+    let (begun, held, written, committed) = tokio::join!(
+        biased;
+        client.batch_execute("BEGIN"),
+        client.query(&hold, &held),
+        written,
+        client.batch_execute("COMMIT"),
+    );
     begun?;
+    held?;
     written?;
     committed?;
     if conn.warnings() != warnings {

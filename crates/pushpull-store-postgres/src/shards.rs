@@ -101,7 +101,8 @@ impl Shards {
         let mut epochs = self.epochs.lock().expect("nobody panics while holding this lock");
         let changed = *epochs != now;
         *epochs = now;
-        let held = now.iter().enumerate().filter(|(_, epoch)| epoch.is_some()).map(|(no, _)| 1 << no).sum::<u64>();
+        let held =
+            now.iter().enumerate().filter(|(_, epoch)| epoch.is_some()).map(|(no, _)| 1 << no).sum::<u64>();
         changed | (self.held.swap(held & !leaving, Ordering::AcqRel) != held & !leaving)
     }
 
@@ -214,8 +215,10 @@ async fn beat(db: &Arc<Db>) -> Result<bool, Fault> {
     let leaving = shards.handovers.lock().expect("nobody panics while holding this lock").len();
     let surplus = (holds.len() - leaving.min(holds.len())).saturating_sub(share);
     shards.hand_over(surplus);
+    // Attempts were not begun meanwhile, as somebody else might have had them.
+    let lapsed = !shards.lease_holds();
     shards.renewed(asked_at);
-    let changed = shards.learn(&holds) | (surplus > 0);
+    let changed = shards.learn(&holds) | lapsed | (surplus > 0);
     conn.execute(FORGET, &[]).await?;
     conn.execute(FORGET_NEWS, &[]).await?;
     Ok(changed)

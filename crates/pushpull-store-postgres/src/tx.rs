@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pushpull_domain::{AppNo, Chance, EndpointNo, Message, Timestamp};
+use pushpull_domain::{AppNo, Chance, EndpointNo, Timestamp};
 use pushpull_store::Error;
 use tokio_postgres::Row;
 
@@ -12,17 +12,16 @@ use crate::{
     pool::{Lent, Params},
 };
 
-/// What listeners are told after the commit.
+/// What listeners are told after the commit. (What was appended, they are told where it is appended.)
 #[derive(Default)]
 pub(crate) struct News {
-    pub(crate) appended: Vec<Arc<Message>>,
-    pub(crate) rescheduled: Vec<EndpointNo>,
+    pub(crate) rescheduled: Vec<(AppNo, EndpointNo)>,
     pub(crate) configured: Vec<AppNo>,
 }
 
 impl News {
     fn is_empty(&self) -> bool {
-        self.appended.is_empty() && self.rescheduled.is_empty() && self.configured.is_empty()
+        self.rescheduled.is_empty() && self.configured.is_empty()
     }
 }
 
@@ -105,17 +104,24 @@ impl Tx {
         }
         drop(conn);
         self.db.tell(&self.news);
+        if !self.news.is_empty() {
+            self.db.hints.send();
+        }
         Ok(())
     }
 
     async fn write_news(&self) -> Result<(), Fault> {
-        let joined: Vec<i32> =
-            self.news.appended.iter().flat_map(|m| &m.fanout).map(|(no, _)| no.0.cast_signed()).collect();
-        let rescheduled: Vec<i32> = self.news.rescheduled.iter().map(|no| no.0.cast_signed()).collect();
+        let (rescheduled_app, rescheduled): (Vec<i32>, Vec<i32>) = self
+            .news
+            .rescheduled
+            .iter()
+            .map(|(app, endpoint)| (app.0.cast_signed(), endpoint.0.cast_signed()))
+            .unzip();
         let configured: Vec<i32> = self.news.configured.iter().map(|no| no.0.cast_signed()).collect();
         self.execute(
-            "INSERT INTO news (node, joined, rescheduled, configured) VALUES ($1, $2, $3, $4)",
-            &[&self.db.node_no(), &joined, &rescheduled, &configured],
+            "INSERT INTO news (node, joined, joined_app, rescheduled, rescheduled_app, configured)
+             VALUES ($1, '{}', '{}', $2, $3, $4)",
+            &[&self.db.shards.node(), &rescheduled, &rescheduled_app, &configured],
         )
         .await?;
         Ok(())

@@ -1,14 +1,10 @@
 //! Consumers that retention is about to overtake.
 
-use pushpull_domain::{EndpointNo, Seq, Timestamp};
-use pushpull_store::{Behind, BehindConsumer, ConsumerKey};
+use pushpull_domain::Timestamp;
+use pushpull_store::{Behind, BehindConsumer, ConsumerKey, columns};
 use rusqlite::{Connection, params};
 
-use crate::{
-    consumer_rows::{made_after, named},
-    fault::Fault,
-    list::collect,
-};
+use crate::{catalog_rows::Named, consumer_rows::made_after, fault::Fault, list::collect};
 
 /// Consumers looked at in one step: some milliseconds.
 const STEP: usize = 500;
@@ -21,22 +17,13 @@ pub(crate) fn behind(
     let (endpoint, name) = after.map_or((0, String::new()), |key| (key.endpoint.0, key.name.to_string()));
     let looked = collect(
         conn,
-        "SELECT consumer.endpoint, consumer.name, consumer.committed, app.id, endpoint.id
+        "SELECT consumer.endpoint, consumer.name, consumer.committed, app.id AS app_id, endpoint.id AS endpoint_id
          FROM consumer JOIN endpoint ON endpoint.no = consumer.endpoint AND endpoint.deleted_at IS NULL
              JOIN app ON app.no = endpoint.app
          WHERE (consumer.endpoint, consumer.name) > (?1, ?2)
          ORDER BY consumer.endpoint, consumer.name LIMIT ?3",
         params![endpoint, name, STEP],
-        |row| {
-            let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-            Ok(BehindConsumer {
-                key: ConsumerKey { endpoint: EndpointNo(row.get(0)?), name: named(text(1)?)? },
-                app: named(text(3)?)?,
-                endpoint: named(text(4)?)?,
-                committed: Seq(row.get(2)?),
-                next_at: Timestamp::default(),
-            })
-        },
+        |row| columns::behind(&Named(row)),
     )?;
     let next = if looked.len() == STEP { looked.last().map(|consumer| consumer.key.clone()) } else { None };
     let mut behind = Behind { consumers: Vec::new(), next };

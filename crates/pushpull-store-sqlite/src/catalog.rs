@@ -14,12 +14,15 @@ use pushpull_domain::{
     endpoint::{DisabledReason, PushFrom},
     key::{ApiKey, KeyHash, PollerToken},
 };
-use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError};
+use pushpull_store::{
+    AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError,
+    columns::{self, to_json},
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
     Sqlite,
-    catalog_rows::{self as rows, to_json},
+    catalog_rows::{self as rows, Named},
     fault::Fault,
     list::{beyond, collect, cut, direction},
     trim,
@@ -36,15 +39,17 @@ impl Catalog for Sqlite {
             )?;
             tx.conn
                 .query_row("SELECT * FROM environment WHERE id = ?1", [id.to_string()], |row| {
-                    Ok(rows::environment(row))
+                    Ok(columns::environment(&Named(row)))
                 })?
         }))
     }
 
     fn environments(&self) -> BoxFuture<'_, Result<Vec<Environment>, Error>> {
-        Box::pin(
-            self.read(|conn| collect(conn, "SELECT * FROM environment ORDER BY no", (), rows::environment)),
-        )
+        Box::pin(self.read(|conn| {
+            collect(conn, "SELECT * FROM environment ORDER BY no", (), |row| {
+                columns::environment(&Named(row))
+            })
+        }))
     }
 
     fn put_key(&self, key: ApiKey) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -177,7 +182,7 @@ impl Catalog for Sqlite {
                 direction(&page),
             );
             let after = page.beyond.map(|id| id.to_string());
-            let found = collect(conn, &sql, params![environment.0, after, page.limit + 1], rows::app)?;
+            let found = collect(conn, &sql, params![environment.0, after, page.limit + 1], |row| columns::app(&Named(row)))?;
             Ok(cut(found, &page))
         }))
     }
@@ -224,7 +229,7 @@ impl Catalog for Sqlite {
 
     fn disable_endpoint(&self, no: EndpointNo, reason: DisabledReason) -> BoxFuture<'_, Result<bool, Error>> {
         Box::pin(self.write(move |tx| {
-            let (at, number) = rows::state_columns(EndpointState::Disabled { at: tx.now, reason });
+            let (at, number) = columns::state_columns(EndpointState::Disabled { at: tx.now, reason });
             let app: Option<u32> = tx
                 .conn
                 .query_row(
@@ -305,7 +310,7 @@ impl Catalog for Sqlite {
     ) -> BoxFuture<'_, Result<Option<EventType>, Error>> {
         Box::pin(self.read(move |conn| {
             conn.prepare_cached("SELECT * FROM event_type WHERE environment = ?1 AND name = ?2")?
-                .query_row(params![environment.0, &*name], |row| Ok(rows::event_type(row)))
+                .query_row(params![environment.0, &*name], |row| Ok(columns::event_type(&Named(row))))
                 .optional()?
                 .transpose()
         }))
@@ -329,7 +334,7 @@ impl Catalog for Sqlite {
                 conn,
                 &sql,
                 params![environment.0, include_archived, after, page.limit + 1],
-                rows::event_type,
+                |row| columns::event_type(&Named(row)),
             )?;
             Ok(cut(found, &page))
         }))

@@ -1,71 +1,16 @@
 //! Rows of consumers, and the queue they read.
 
-use std::time::Duration;
+use pushpull_domain::{DeliveryKey, EndpointNo, Seq, Timestamp, endpoint::DRAINING_MAX};
+use pushpull_store::{Consumer, ConsumerKey, QueueEnds, columns};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use pushpull_domain::{
-    ConsumerName, DeliveryKey, EndpointNo, Holder, Seq, Timestamp, endpoint::DRAINING_MAX,
-};
-use pushpull_store::{Consumer, ConsumerKey, ConsumerSettings, ExpiredConsumer, Lease, QueueEnds};
-use rusqlite::{Connection, OptionalExtension, Row, params};
-
-use crate::{
-    codec,
-    fault::{Fault, inconsistent},
-    feed, rows as log_rows,
-    tx::Tx,
-};
-
-/// A name or an id in a row of a consumer.
-pub(crate) fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {
-    text.parse().map_err(|e| inconsistent("consumer", text, e))
-}
-
-/// Reads a whole row of the table.
-pub(crate) fn consumer(row: &Row<'_>) -> Result<Consumer, Fault> {
-    let until: Option<i64> = row.get("leased_until")?;
-    let holder: Option<String> = row.get("holder")?;
-    let time = |column| row.get(column).map(Timestamp::from_millis);
-    Ok(Consumer {
-        key: ConsumerKey {
-            endpoint: EndpointNo(row.get("endpoint")?),
-            name: named::<ConsumerName>(row.get_ref("name")?.as_str().map_err(rusqlite::Error::from)?)?,
-        },
-        committed: Seq(row.get("committed")?),
-        handed: Seq(row.get("handed")?),
-        lease: match until {
-            Some(until) => Some(Lease {
-                holder: holder.as_deref().map(named::<Holder>).transpose()?,
-                until: Timestamp::from_millis(until),
-            }),
-            None => None,
-        },
-        settings: ConsumerSettings {
-            idle: Duration::from_millis(row.get("idle_ms")?),
-            max_deliver: row.get("max_deliver")?,
-        },
-        seen_at: time("seen_at")?,
-        created_at: time("created_at")?,
-    })
-}
-
-/// Reads a whole row, with the ids of the endpoint and its application.
-pub(crate) fn expired(row: &Row<'_>) -> Result<(ConsumerKey, ExpiredConsumer), Fault> {
-    let consumer = consumer(row)?;
-    let expired = ExpiredConsumer {
-        app: named(row.get_ref("app_id")?.as_str().map_err(rusqlite::Error::from)?)?,
-        endpoint: named(row.get_ref("endpoint_id")?.as_str().map_err(rusqlite::Error::from)?)?,
-        name: consumer.key.name.clone(),
-        committed: consumer.committed,
-        seen_at: consumer.seen_at,
-    };
-    Ok((consumer.key, expired))
-}
+use crate::{catalog_rows::Named, codec, fault::Fault, feed, rows as log_rows, tx::Tx};
 
 /// The consumer of this name.
 pub(crate) fn find(conn: &Connection, key: &ConsumerKey) -> Result<Option<Consumer>, Fault> {
     let mut query = conn.prepare_cached("SELECT * FROM consumer WHERE endpoint = ?1 AND name = ?2")?;
     let mut found = query.query(params![key.endpoint.0, &*key.name])?;
-    found.next()?.map(consumer).transpose()
+    found.next()?.map(|row| columns::consumer(&Named(row))).transpose()
 }
 
 /// Writes a consumer, new or not. It was seen.

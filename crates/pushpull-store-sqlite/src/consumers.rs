@@ -4,14 +4,15 @@ use futures_util::future::BoxFuture;
 use pushpull_domain::{ConsumerName, EndpointNo, Holder, Seq, Timestamp};
 use pushpull_store::{
     Asked, Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Consumers, Error, Expired,
-    ExpiredConsumer, Gap, Lease, LeaseRequest, Page, PageQuery, Refused,
+    ExpiredConsumer, Gap, Lease, LeaseRequest, Page, PageQuery, Refused, columns,
     consumers::{CONSUMERS_MAX, SEEN_EVERY},
 };
 use rusqlite::{Connection, params};
 
 use crate::{
     Sqlite,
-    consumer_rows::{self as rows, Queue, find, made_after, save},
+    catalog_rows::Named,
+    consumer_rows::{Queue, find, made_after, save},
     fault::Fault,
     feed,
     list::{beyond, collect, cut, direction},
@@ -44,7 +45,7 @@ impl Consumers for Sqlite {
                 direction(&page),
             );
             let after = page.beyond.as_deref();
-            let found = collect(conn, &sql, params![endpoint.0, after, page.limit + 1], rows::consumer)?;
+            let found = collect(conn, &sql, params![endpoint.0, after, page.limit + 1], |row| columns::consumer(&Named(row)))?;
             Ok(cut(found, &page))
         }))
     }
@@ -236,7 +237,7 @@ fn expire(tx: &mut Tx<'_>) -> Result<Expired, Fault> {
              JOIN app ON app.no = endpoint.app
          WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2",
         params![tx.wall.as_millis(), EXPIRED_MAX],
-        rows::expired,
+        |row| columns::expired(&Named(row)),
     )?;
     let mut expired = Expired { more: due.len() == EXPIRED_MAX, ..Expired::default() };
     let mut removed = 0;

@@ -231,7 +231,7 @@ fn resend(tx: &mut Tx<'_>, message: MessageKey, endpoint: EndpointNo) -> Result<
         tx.conn
             .execute("UPDATE message SET fanout = ?2 WHERE key = ?1", params![key, codec::fanout(&fanout)])?;
     }
-    tx.news.rescheduled.push(endpoint);
+    tx.news.rescheduled.push((message.app, endpoint));
     Ok(Resent::Owed)
 }
 

@@ -124,7 +124,7 @@ fn insert(tx: &mut Tx<'_>, recovery: &Recovery, kind: Kind, after: Seq) -> Resul
             tx.now.as_millis()
         ],
     )?;
-    tx.news.rescheduled.push(recovery.endpoint);
+    tx.news.rescheduled.push((recovery.app, recovery.endpoint));
     Ok(())
 }
 
@@ -181,7 +181,7 @@ pub(crate) fn step(tx: &mut Tx<'_>, task: TaskId) -> Result<RecoveryStep, Fault>
         params![task.to_string(), next.unwrap_or(end_seq), done, tx.now.as_millis()],
     )?;
     if reopened > 0 {
-        tx.news.rescheduled.push(recovery.endpoint);
+        tx.news.rescheduled.push((recovery.app, recovery.endpoint));
     }
     Ok(RecoveryStep { reopened, done })
 }

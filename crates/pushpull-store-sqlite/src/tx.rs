@@ -106,7 +106,7 @@ pub(crate) struct EndpointMemory {
 #[derive(Default)]
 pub(crate) struct News {
     pub(crate) appended: Vec<Arc<Message>>,
-    pub(crate) rescheduled: Vec<EndpointNo>,
+    pub(crate) rescheduled: Vec<(AppNo, EndpointNo)>,
     pub(crate) configured: Vec<AppNo>,
 }
 

@@ -258,8 +258,8 @@ impl Loop {
             if !news.appended.is_empty() {
                 listener.appended(&news.appended);
             }
-            for endpoint in &news.rescheduled {
-                listener.rescheduled(*endpoint);
+            for (app, endpoint) in &news.rescheduled {
+                listener.rescheduled(*app, *endpoint);
             }
         }
     }

@@ -177,7 +177,14 @@ pub struct RecoveryStep {
 
 /// What is owed and how it went.
 pub trait Deliveries: Send + Sync {
-    /// Endpoints that are owed pushed deliveries, each with its earliest due time.
+    /// Whether this process brings an application what it is owed, now. One process alone always does; of several,
+    /// one does, and [`CommitListener::moved`](crate::CommitListener::moved) tells when that has become another. To be
+    /// asked before each attempt: one that was paused may not begin what another has taken over.
+    fn owns(&self, app: AppNo) -> bool {
+        _ = app;
+        true
+    }
+    /// Endpoints that are owed pushed deliveries by this process, each with its earliest due time.
     fn owed_endpoints(&self) -> BoxFuture<'_, Result<Vec<OwedEndpoint>, Error>>;
     /// At most `limit` pushed deliveries that an endpoint is owed, with their messages, but for those in `skip`.
     /// A delivery whose payload is erased is not among them.
@@ -191,7 +198,7 @@ pub trait Deliveries: Send + Sync {
     /// Writes what came of attempts. Written in one transaction, in the order given, after what was handed in
     /// before. A delivery that was cancelled meanwhile stays so, unless the attempt succeeded. A failure at an
     /// endpoint that is not pushed any more is owed without a due time, whatever its schedule says; only what an
-    /// endpoint that keeps order was held for stays exhausted.
+    /// endpoint that keeps order was held for stays exhausted. What another process brings by now is not written.
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<(), Error>>;
 
     /// The deliveries of a message.

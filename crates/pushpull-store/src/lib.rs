@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod catalog;
 pub mod codec;
+pub mod columns;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod consumers;

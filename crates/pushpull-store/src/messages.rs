@@ -90,15 +90,22 @@ impl MessageFilter {
     }
 }
 
-/// Told of what was committed, from the store's own thread: must not block.
+/// Told of what was committed, from a thread of the store's: must not block. What it does not care for it need not name.
 pub trait CommitListener: Send + Sync {
     /// These messages are in the log, with their deliveries (`fanout`). In commit order for each application.
     fn appended(&self, messages: &[Arc<Message>]);
-    /// This endpoint may be owed more than a moment ago: by hand, by a recovery that was started, or because it
-    /// was enabled.
-    fn rescheduled(&self, endpoint: EndpointNo);
+    /// This endpoint may be owed more than a moment ago: by hand, by a recovery that was started, because it was
+    /// enabled, or since another node appended something for it.
+    fn rescheduled(&self, app: AppNo, endpoint: EndpointNo) {
+        _ = (app, endpoint);
+    }
     /// An application or one of its endpoints was changed or deleted.
-    fn configured(&self, app: AppNo);
+    fn configured(&self, app: AppNo) {
+        _ = app;
+    }
+    /// Which applications this process brings what they are owed has changed, or nobody can say what the other nodes
+    /// did meanwhile: everything is to be looked at again.
+    fn moved(&self) {}
 }
 
 /// The log of each application.

@@ -52,11 +52,14 @@ struct Snapshots {
 impl CommitListener for Snapshots {
     fn appended(&self, _: &[Arc<Message>]) {}
 
-    fn rescheduled(&self, _: EndpointNo) {}
-
     fn configured(&self, app: AppNo) {
         self.changes.fetch_add(1, Ordering::SeqCst);
         self.by_no.invalidate(&app);
+    }
+
+    fn moved(&self) {
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        self.by_no.invalidate_all();
     }
 }
 

@@ -5,16 +5,14 @@ use std::{
     io::{ErrorKind, Read, Seek, Write},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use pushpull_domain::{Iterators, chance, key, seal::MasterKey};
-use pushpull_store::{Error, Upkeep as _};
-use pushpull_store_sqlite::{FILE_NAME, Options, Sqlite};
+use pushpull_domain::{chance, key, seal::MasterKey};
+use pushpull_store_sqlite::FILE_NAME;
 
-use crate::{chance::SystemChance, clock::SystemClock, config::Place};
+use crate::{chance::SystemChance, config::Place};
 
 /// The file that a running server holds locked, with its process id inside.
 const LOCK_FILE: &str = "pushpull.lock";
@@ -79,18 +77,18 @@ impl Lock {
     }
 }
 
-/// The master key and those used before it, newest first. Made if there is none and nothing was sealed yet.
-pub(crate) fn master_keys(place: &Place) -> Result<Vec<MasterKey>> {
+/// The master key and those used before it, newest first. Made if there is none and nothing was sealed yet, in this
+/// store.
+pub(crate) fn master_keys(place: &Place, store: &str, is_new: bool) -> Result<Vec<MasterKey>> {
     let path = &place.master_key_file;
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             ensure!(
-                !place.data.join(FILE_NAME).exists(),
-                "the master key {} is missing, and without it the secrets in {} cannot be opened: \
-                 put it back from where you keep it",
+                is_new,
+                "the master key {} is missing, and without it the secrets in {store} cannot be opened: \
+                 put it back from where you keep it, or copy it from another node",
                 path.display(),
-                place.data.display(),
             );
             let key = STANDARD.encode(chance::bytes::<32>(&SystemChance));
             write_secret(path, &key)?;
@@ -151,52 +149,7 @@ fn write_secret(path: &Path, secret: &str) -> Result<()> {
     write().with_context(|| format!("write a new key to {}", path.display()))
 }
 
-/// Opens the store of a data directory, made if there is none. Blocks.
-pub(crate) fn open_store(place: &Place, on_fatal: impl Fn(&Error) + Send + Sync + 'static) -> Result<Sqlite> {
-    open_with_keys(place, master_keys(place)?, on_fatal)
-}
-
-/// The same, and what makes the iterators of its queues. Blocks.
-pub(crate) fn open_to_serve(
-    place: &Place,
-    on_fatal: impl Fn(&Error) + Send + Sync + 'static,
-) -> Result<(Sqlite, Iterators)> {
-    let keys = master_keys(place)?;
-    let store = open_with_keys(place, keys.clone(), on_fatal)?;
-    let iterators = Iterators::new(store.history(), &keys[0], &keys[1..]);
-    Ok((store, iterators))
-}
-
-fn open_with_keys(
-    place: &Place,
-    mut keys: Vec<MasterKey>,
-    on_fatal: impl Fn(&Error) + Send + Sync + 'static,
-) -> Result<Sqlite> {
-    let master_key = keys.remove(0);
-    let options = Options {
-        dir: place.data.clone(),
-        clock: Arc::new(SystemClock),
-        chance: Arc::new(SystemChance),
-        master_key,
-        older_master_keys: keys,
-        on_fatal: Box::new(on_fatal),
-    };
-    Sqlite::open(options).with_context(|| format!("open the store in {}", place.data.display()))
-}
-
-/// The same for a command that needs a store to be there, and may run beside a server. Blocks.
-pub(crate) fn open_existing(place: &Place) -> Result<Sqlite> {
-    let file = store_file(place);
-    ensure!(
-        file.exists(),
-        "there is no store in {}: start `pushpull serve` once, or name another directory with --data",
-        place.data.display()
-    );
-    // A failed write of a command is told to who gave it; there is nothing else to end.
-    open_store(place, |_| {})
-}
-
-/// The file of the store.
+/// The file of the embedded store.
 pub(crate) fn store_file(place: &Place) -> PathBuf {
     place.data.join(FILE_NAME)
 }

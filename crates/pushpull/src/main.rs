@@ -14,6 +14,7 @@ mod faults;
 mod keys;
 mod listen;
 mod metrics;
+mod store;
 mod telemetry;
 mod tls;
 mod upkeep;

@@ -164,10 +164,6 @@ impl CommitListener for Metrics {
     fn appended(&self, messages: &[Arc<Message>]) {
         self.accepted.inc_by(messages.len() as u64);
     }
-
-    fn rescheduled(&self, _: EndpointNo) {}
-
-    fn configured(&self, _: AppNo) {}
 }
 
 /// What the page is made of.

@@ -8,8 +8,7 @@ use pushpull_domain::{Chance, Clock, Environment};
 use pushpull_feed::Feed;
 use pushpull_net::Client;
 use pushpull_send::Dispatcher;
-use pushpull_store::{Error, Log, MessageLog as _, Store, Upkeep as _};
-use pushpull_store_sqlite::Sqlite;
+use pushpull_store::{Error, Log, Store};
 use tokio::runtime::Handle;
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     keys,
     listen::{Front, Listening},
     metrics::{self, Metrics},
-    tls,
+    store, tls,
     upkeep::Upkeep,
 };
 
@@ -35,7 +34,7 @@ pub(crate) struct Server {
     feed: Arc<Feed>,
     dispatcher: Arc<Dispatcher>,
     upkeep: Upkeep,
-    store: Arc<Sqlite>,
+    store: Arc<dyn Store>,
     /// Freed last.
     _lock: Lock,
 }
@@ -49,11 +48,8 @@ impl Server {
         // Before anything is made, so that a port in use leaves nothing behind.
         let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
         let front = Front::bind(config.listen, tls, &config.trusted_proxies)?;
-        let place = config.place.clone();
-        let opened = tokio::task::spawn_blocking(move || datadir::open_to_serve(&place, end_process)).await;
-        let (store, iterators) = opened.context("open the store")??;
-        let store = Arc::new(store);
-        let log = Arc::new(Log::new(Arc::clone(&store) as Arc<dyn Store>));
+        let (store, iterators) = store::open(&config.place, end_process).await?;
+        let log = Arc::new(Log::new(Arc::clone(&store)));
         let environment = keys::first_environment(&**log.store()).await?;
         let admin_key = datadir::admin_key(&config.admin_key_file)?;
         keys::adopt_admin_key(&**log.store(), &environment, &admin_key.token).await?;

@@ -28,7 +28,7 @@ pub(super) struct InUrl(Vec<String>);
 
 /// Takes what is a token out of a request's URI; whether there was one.
 pub(crate) fn take(request: &mut Request) -> bool {
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if request.method() != Method::GET {
         return false;
     }
     let Some((query, tokens)) = request.uri().query().and_then(split) else { return false };

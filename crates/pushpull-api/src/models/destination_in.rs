@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     extract::{Patch, given},
-    problem::{Kind, Problem},
+    problem::Problem,
 };
 
 /// Longest that the first message of a batch waits for others, in seconds: 5 minutes, so that nothing is late for long.
@@ -185,7 +185,9 @@ impl DestinationSettings {
 
     /// Replaces what a destination was told before; what only an endpoint can be told stays.
     pub(crate) fn replace(&self, endpoint: &mut Endpoint, now: Timestamp) -> Result<(), Problem> {
-        endpoint.batch = self.batch;
+        if self.kind == DestinationKind::Fifo {
+            endpoint.batch = self.batch;
+        }
         self.endpoint.replace_destination(endpoint, now).map_err(in_config)
     }
 }
@@ -309,7 +311,7 @@ pub(crate) fn check_kind(given: DestinationKind, is: DestinationKind) -> Result<
     ))
 }
 
-/// What is not given stays as it is.
+/// What is not given stays as it is; so does what an endpoint that is read has for when it is pushed again.
 fn check_batch(
     kind: DestinationKind,
     is: Batch,
@@ -326,7 +328,12 @@ fn check_batch(
     if wait_secs.is_some_and(|wait| wait > wait_max) {
         return Err(invalid("maxWaitSecs", format!("must be at most {wait_max}{why}")));
     }
-    Ok(Batch { size: size.unwrap_or(is.size), wait_secs: wait_secs.unwrap_or(is.wait_secs) })
+    match kind {
+        DestinationKind::Fifo => {
+            Ok(Batch { size: size.unwrap_or(is.size), wait_secs: wait_secs.unwrap_or(is.wait_secs) })
+        }
+        DestinationKind::Polling => Ok(is),
+    }
 }
 
 /// An empty list of a destination restricts nothing, as the published API has it.
@@ -338,11 +345,7 @@ fn or_all<T>(list: Patch<Vec<T>>) -> Patch<Vec<T>> {
 }
 
 fn missing(field: &str) -> Problem {
-    Problem::Invalid {
-        place: vec!["body".into(), field.into()],
-        message: "field required".into(),
-        kind: Kind::Missing,
-    }
+    Problem::missing(vec!["body".into(), field.into()], "field required")
 }
 
 /// Where an endpoint has something, a destination may have it deeper and under another name.

@@ -2,13 +2,17 @@
 
 use pushpull_domain::{
     Batch, Channel, Endpoint, EndpointId, EndpointState, EventTypeName, Metadata, Mode, Timestamp, Uid,
-    attempt::Outcome, endpoint::DisabledReason,
+    attempt::Outcome,
+    endpoint::{DisabledReason, FAILING_MAX},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{destination_in::DestinationKind, schema};
 use crate::routes::endpoint_headers::EndpointHeadersOut;
+
+/// A day, in seconds.
+const DAY: u64 = 24 * 3600;
 
 /// How a destination stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -142,7 +146,9 @@ fn failure_reason(state: EndpointState, retry: Option<&Retry>) -> Option<String>
         EndpointState::Disabled { reason, .. } => match reason {
             DisabledReason::Owner => None,
             DisabledReason::Gone => Some("it answered 410 Gone".into()),
-            DisabledReason::Failing => Some("nothing but failures for 5 days".into()),
+            DisabledReason::Failing => {
+                Some(format!("nothing but failures for {} days", FAILING_MAX.as_secs() / DAY))
+            }
         },
         EndpointState::Enabled => match &retry?.outcome {
             Outcome::Refused { status, .. } => Some(format!("the last attempt was answered {status}")),

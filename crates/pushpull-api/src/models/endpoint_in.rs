@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{custom_headers, schema};
-use crate::problem::{Kind, Problem};
+use crate::problem::Problem;
 
 /// Most channels of an endpoint, or of a message.
 pub const CHANNELS_MAX: usize = 10;
@@ -184,6 +184,8 @@ impl EndpointSettings {
         endpoint.retry_schedule = kept.retry_schedule;
         endpoint.hold_when_failing = kept.hold_when_failing;
         endpoint.mode = kept.mode;
+        // One that is read may be pushed again, as it was.
+        endpoint.fifo = kept.fifo;
         Ok(())
     }
 
@@ -294,12 +296,8 @@ pub(crate) fn check_rate(rate: Option<u16>) -> Result<Option<u16>, Problem> {
 /// An endpoint that is pushed has a URL.
 pub(crate) fn check_has_url(mode: Mode, url: &str) -> Result<(), Problem> {
     if mode == Mode::Push && url.is_empty() {
-        let message = "is needed unless `mode` is `pull` or `held`".to_owned();
-        return Err(Problem::Invalid {
-            place: vec!["body".into(), "url".into()],
-            message,
-            kind: Kind::Missing,
-        });
+        let place = vec!["body".into(), "url".into()];
+        return Err(Problem::missing(place, "is needed unless `mode` is `pull` or `held`"));
     }
     Ok(())
 }

@@ -51,10 +51,10 @@ pub(crate) fn write_fields(object: &mut Object<'_>, seq: Seq, message: &Message)
 }
 
 /// About how many bytes an item takes when it is written.
-pub(crate) fn size_hint(item: &QueueItem) -> usize {
+pub(crate) fn size_hint(message: &Message) -> usize {
     /// Names and numbers of seq and position.
     const BESIDES: usize = 48;
-    message_out::size_hint(&item.message, true) + BESIDES
+    message_out::size_hint(message, true) + BESIDES
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! Messages as they are shown.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::fmt;
 
 use pushpull_domain::{Message, Payload};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use super::{json::Object, schema};
@@ -116,8 +119,59 @@ fn stands_for_itself(bytes: &[u8]) -> bool {
     bytes.first() == Some(&b'{')
         && bytes.last() == Some(&b'}')
         && std::str::from_utf8(bytes).is_ok()
-        && serde_json::from_slice::<BTreeMap<Cow<'_, str>, &RawValue>>(bytes)
-            .is_ok_and(|members| !members.keys().eq([RAW_PAYLOAD]))
+        && serde_json::from_slice::<IsWrapping>(bytes).is_ok_and(|is_wrapping| !is_wrapping.0)
+}
+
+/// Whether a JSON object has [`RAW_PAYLOAD`] and no other member. Read without keeping any: a payload may have many.
+struct IsWrapping(bool);
+
+impl<'de> Deserialize<'de> for IsWrapping {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = IsWrapping;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<IsWrapping, A::Error> {
+        let (mut wrapping, mut others) = (false, false);
+        while let Some(IsRawPayload(is_it)) = members.next_key()? {
+            members.next_value::<IgnoredAny>()?;
+            wrapping |= is_it;
+            others |= !is_it;
+        }
+        Ok(IsWrapping(wrapping && !others))
+    }
+}
+
+/// Whether a member's name is [`RAW_PAYLOAD`], however it is written.
+struct IsRawPayload(bool);
+
+impl<'de> Deserialize<'de> for IsRawPayload {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Name)
+    }
+}
+
+struct Name;
+
+impl Visitor<'_> for Name {
+    type Value = IsRawPayload;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<IsRawPayload, E> {
+        Ok(IsRawPayload(name == RAW_PAYLOAD))
+    }
 }
 
 #[cfg(test)]
@@ -181,6 +235,16 @@ pub(crate) mod tests {
         check(br#"{ "a":1}"#, Some("application/cloudevents+json"), r#"{ "a":1}"#);
         check(br#" {"a":1}"#, Some("application/cloudevents+json"), r#"{"rawPayload":" {\"a\":1}"}"#);
         check(br#"{"rawPayload":1}"#, Some("application/json"), r#"{"rawPayload":"{\"rawPayload\":1}"}"#);
+        check(
+            br#"{"rawPayload":1,"rawPayload":2}"#,
+            Some("a/b"),
+            r#"{"rawPayload":"{\"rawPayload\":1,\"rawPayload\":2}"}"#,
+        );
+        for itself in ["{}", r#"{"rawPayload":1,"a":2}"#, r#"{"a":{"rawPayload":1}}"#] {
+            check(itself.as_bytes(), Some("a/b"), itself);
+        }
+        check(br#"{"\ud800":1}"#, Some("a/b"), r#"{"rawPayload":"{\"\\ud800\":1}"}"#);
+        check(b"{} }", Some("a/b"), r#"{"rawPayload":"{} }"}"#);
         check(b"{broken", Some("text/plain"), r#"{"rawPayload":"{broken"}"#);
         check(b"<a b=\"c\"/>", Some("application/xml"), r#"{"rawPayload":"<a b=\"c\"/>"}"#);
         check(b"\xff", Some("application/octet-stream"), "{\"rawPayload\":\"\u{fffd}\"}");

@@ -7,7 +7,7 @@ use pushpull_store::AuditPage;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::poller::query::place;
+use super::poller::query::{end, place};
 use crate::{extract::Query, path::AtEndpoint, problem::Problem, state::Api};
 
 /// Which part of an endpoint's queue is to be audited.
@@ -79,11 +79,8 @@ pub(crate) async fn audit(
         None | Some(Place::Earliest) => None,
         Some(place) => Some(api.feed.find(endpoint.no, place).await?),
     };
-    let upto = match query.until.as_deref().map(|text| place(&["query", "until"], text, now)).transpose()? {
+    let upto = match query.until.as_deref().map(|text| end(text, now)).transpose()? {
         None => None,
-        Some(Place::Earliest | Place::Latest) => {
-            return Err(Problem::invalid(&["query", "until"], "must be a seq or an RFC 3339 date and time"));
-        }
         Some(place) => Some(api.feed.find(endpoint.no, place).await?),
     };
     let page = api.store().audit(endpoint.no, after, upto).await?;

@@ -70,7 +70,8 @@ pub(crate) fn answer(
     /// Bytes of an item beside what it is to every reader.
     const BESIDES: usize = 24;
     let page = &read.page;
-    let size = page.items.iter().map(|item| feed_item::size_hint(item) + BESIDES).sum::<usize>() + 220;
+    let size =
+        page.items.iter().map(|item| feed_item::size_hint(&item.message) + BESIDES).sum::<usize>() + 220;
     let mut out = Vec::with_capacity(size);
     let mut object = Object::begin(&mut out);
     write_list(object.value("data"), &page.items, write_item);

@@ -163,9 +163,10 @@ async fn show(api: &Api, endpoint: &Endpoint) -> Result<Option<DestinationOut>, 
     };
     let (place, retry) = match pushed {
         Some(last) => last,
-        None => (api.feed.ends(endpoint.no).await?.trimmed.max(endpoint.read_seq), None),
+        None => (api.feed.ends(endpoint.no).await?.trimmed, None),
     };
-    let iterator = api.feed.iterators().make(endpoint.no, place);
+    // What readers had done when it was last pushed is done.
+    let iterator = api.feed.iterators().make(endpoint.no, place.max(endpoint.read_seq));
     Ok(Some(DestinationOut::new(endpoint, kind, iterator, retry.as_ref())))
 }
 

@@ -210,7 +210,7 @@ fn consumers() -> Vec<Route> {
             .says("Lists the named readers of an endpoint's queue").takes(Need::Poll).query::<settings::ListQuery>()
             .gives::<ListOut<settings::ConsumerOut>>(200),
         get(CONSUMER, "v1.message.poller.consumer-poll", consumer::poll::poll)
-            .says("Reads an endpoint's queue as a named reader, whose place is kept").takes(Need::Poll)
+            .says("Reads an endpoint's queue as a named reader, whose place is kept").takes(Need::Consume)
             .query::<consumer::poll::ConsumerPollQuery>().gives::<consumer::poll::ConsumerPollOut>(200),
         put(CONSUMER, "v1.message.poller.consumer-upsert", settings::put)
             .says("Makes a named reader, or sets it up").takes(Need::Configure).body::<settings::ConsumerIn>()
@@ -219,14 +219,14 @@ fn consumers() -> Vec<Route> {
             .says("Forgets a named reader and its place").takes(Need::Configure).gives_nothing(204),
         get(at(CONSUMER, "/status"), "v1.message.poller.consumer-status", settings::status)
             .says("Shows how far a named reader is, and how far behind").takes(Need::Poll).gives::<settings::StatusOut>(200),
-        post(at(CONSUMER, "/seek"), "v1.message.poller.consumer-seek", consumer::poll::seek)
-            .says("Puts a named reader to another place").takes(Need::Poll)
+        post(at(CONSUMER, "/seek"), "v1.message.poller.consumer-seek", consumer::poll::seek).idempotent_by_itself()
+            .says("Puts a named reader to another place").takes(Need::Consume)
             .body::<consumer::poll::SeekIn>().gives::<consumer::poll::SeekOut>(200),
         get(LEASED, "v1.message.pollerv2.consumer-poll", lease::receive)
-            .says("Hands out an endpoint's queue under a lease; what is not committed comes back").takes(Need::Poll)
+            .says("Hands out an endpoint's queue under a lease; what is not committed comes back").takes(Need::Consume)
             .query::<lease::ReceiveQuery>().gives::<lease::ReceiveOut>(200),
-        post(at(LEASED, "/commit"), "v1.message.pollerv2.consumer-commit", lease::commit)
-            .says("Says up to where everything was handled").takes(Need::Poll)
+        post(at(LEASED, "/commit"), "v1.message.pollerv2.consumer-commit", lease::commit).idempotent_by_itself()
+            .says("Says up to where everything was handled").takes(Need::Consume)
             .query::<lease::CommitQuery>().body::<lease::CommitIn>().gives_nothing(204),
     ]
 }
@@ -234,17 +234,17 @@ fn consumers() -> Vec<Route> {
 #[rustfmt::skip]
 fn work_queues() -> Vec<Route> {
     vec![
-        post(at(CONSUMER, "/pull"), "v1.message.poller.consumer-pull", work::pull)
-            .says("Takes items of a queue that many workers share").takes(Need::Poll)
+        post(at(CONSUMER, "/pull"), "v1.message.poller.consumer-pull", work::pull).idempotent_by_itself()
+            .says("Takes items of a queue that many workers share").takes(Need::Consume)
             .body::<work::PullIn>().gives::<work::PullOut>(200),
-        post(at(CONSUMER, "/ack"), "v1.message.poller.consumer-ack", work::ack)
-            .says("Answers for items that were taken: done, not done, still at work").takes(Need::Poll)
+        post(at(CONSUMER, "/ack"), "v1.message.poller.consumer-ack", work::ack).idempotent_by_itself()
+            .says("Answers for items that were taken: done, not done, still at work").takes(Need::Consume)
             .body::<work::AckIn>().gives::<work::AckOut>(200),
         get(at(CONSUMER, "/parked"), "v1.message.poller.consumer-parked", work::parked)
             .says("Lists items that are handed out no more").takes(Need::Poll)
             .query::<work::ParkedQuery>().gives::<ListOut<work::ItemOut>>(200),
-        post(at(CONSUMER, "/replay"), "v1.message.poller.consumer-replay", work::replay)
-            .says("Puts parked items back").takes(Need::Poll)
+        post(at(CONSUMER, "/replay"), "v1.message.poller.consumer-replay", work::replay).idempotent_by_itself()
+            .says("Puts parked items back").takes(Need::Consume)
             .body::<work::ReplayIn>().gives::<work::ReplayOut>(200),
     ]
 }

@@ -4,6 +4,8 @@ mod events;
 mod export;
 pub(crate) mod query;
 
+use std::sync::Arc;
+
 use axum::{
     extract::State,
     response::{IntoResponse, Response},
@@ -68,16 +70,14 @@ pub(crate) async fn poll(
         _ => query.iterator.clone(),
     };
     let (after, until) = query.place(&api, endpoint.no, asked.as_deref()).await?;
-    let undelivered = query.delivered == Some(false);
-    // Nothing is shown, for a moment, while it may still turn out to have been delivered.
-    let unknown = undelivered && endpoint.drains_until().is_some_and(|until| until > api.now());
     let reading = Reading {
         app: endpoint.app,
         endpoint: endpoint.no,
         filter: query.filter()?,
-        undelivered,
-        until: if unknown { Some(Seq(after.0 + 1)) } else { until },
+        undelivered: query.delivered == Some(false),
+        until,
         bytes: if form == Form::Page { PAGE_BYTES } else { PIECE_BYTES },
+        clock: Arc::clone(&api.clock),
     };
     match form {
         Form::Page => {
@@ -107,7 +107,7 @@ fn form(headers: &HeaderMap) -> Form {
 
 /// A page as it is answered.
 fn answer(api: &Api, reading: &Reading, page: &Page) -> Response {
-    let size = page.items.iter().map(feed_item::size_hint).sum::<usize>() + 160;
+    let size = page.items.iter().map(|item| feed_item::size_hint(&item.message)).sum::<usize>() + 160;
     let mut out = Vec::with_capacity(size);
     let mut object = Object::begin(&mut out);
     write_list(object.value("data"), &page.items, feed_item::write);

@@ -27,7 +27,7 @@ pub struct RotatePollerTokenIn {
     /// How long the new token is valid, in seconds, up to a year; absent: until it is rotated.
     #[schemars(range(min = 1, max = 31_536_000))]
     pub expiry: Option<u64>,
-    /// How long the tokens before are valid still, in seconds, up to a day; 0: they end at once.
+    /// How long the tokens before are valid still, in seconds, up to a day; 0: they are refused within 5 s.
     #[schemars(range(max = 86_400), extend("default" = 300))]
     pub old_token_expiry: Option<u64>,
 }
@@ -86,8 +86,6 @@ pub(crate) async fn rotate(
     let (expiry, old_expiry) = given.check()?;
     let now = api.now();
     let made = put(&api, &at, expiry.map(|expiry| now.after(expiry)), Some(now.after(old_expiry))).await?;
-    // Here at once; on other servers when what they remember of the old ones is forgotten.
-    api.keyring.forget_all();
     Ok((StatusCode::CREATED, made))
 }
 

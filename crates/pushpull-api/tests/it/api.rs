@@ -25,6 +25,8 @@ use tower::ServiceExt;
 pub(crate) const START: Timestamp = Timestamp::from_millis(1_795_513_560_000);
 /// What the tokens of a Svix server are signed with here.
 pub(crate) const JWT_SECRET: &[u8] = b"a secret that both servers know!";
+/// More readers than wait here.
+const WAITING_MAX: usize = 100;
 /// Longest payload that is taken here, in bytes.
 pub(crate) const PAYLOAD_MAX: usize = 1_000;
 
@@ -48,11 +50,16 @@ impl TestApi {
 
     /// With pages of these origins, which may read queues.
     pub(crate) async fn start_for(origins: Origins) -> Self {
+        Self::start_with(origins, WAITING_MAX).await
+    }
+
+    /// With so many readers that may wait.
+    pub(crate) async fn start_with(origins: Origins, waiting_max: usize) -> Self {
         let clock = Arc::new(FixedClock::at(START));
         let store = TestStore::open(Arc::clone(&clock) as _).await;
         let chance = Arc::new(SeededChance::new(1));
         let iterators = Iterators::new(7, &MasterKey::new([7; 32]), &[]);
-        let feed = Arc::new(Feed::new(Arc::clone(&store.log), iterators));
+        let feed = Arc::new(Feed::with_waiting_max(Arc::clone(&store.log), iterators, waiting_max));
         let router = router(Parts {
             log: Arc::clone(&store.log),
             feed: Arc::clone(&feed),

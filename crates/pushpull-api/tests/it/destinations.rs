@@ -227,7 +227,14 @@ async fn a_batch_is_set_with_the_destination_and_kept_by_its_endpoint() {
     assert_eq!(batch(api.admin.get(&line).await.is(200)), (100, 10));
     api.admin.patch("/app/acme/endpoint/line", json!({ "mode": "pull" })).await.is(200);
     assert_eq!(batch(api.admin.get(&line).await.is(200)), (1, 0));
+    // What is told of it while it is read changes nothing of how it was pushed.
+    let read = json!({ "type": "pollingEndpoint", "batchSize": 1, "maxWaitSecs": 0 });
+    assert_eq!(batch(api.admin.put(&line, read).await.is(200)), (1, 0));
+    api.admin.patch(&line, json!({ "batchSize": 1, "maxWaitSecs": 0 })).await.is(200);
     api.admin.patch("/app/acme/endpoint/line", json!({ "mode": "push" })).await.is(200);
+    let pushed = api.admin.get(&line).await.is(200);
+    assert_eq!(pushed.str("type"), "fifoEndpoint");
+    assert_eq!(batch(pushed), (100, 10));
     assert_eq!(batch(api.admin.put(&line, fifo(&json!({}))).await.is(200)), (1, 0));
 }
 
@@ -266,6 +273,9 @@ async fn a_destination_says_how_it_stands() {
         (&shown["status"], &shown["failureReason"]),
         (&json!("disabled"), &json!("it answered 410 Gone"))
     );
+    api.admin.patch("/app/acme/endpoint/line", json!({ "disabled": false })).await.is(200);
+    assert!(api.log().disable_endpoint(no, DisabledReason::Failing).await.unwrap());
+    assert_eq!(line().await["failureReason"], "nothing but failures for 5 days");
 }
 
 #[tokio::test]
@@ -278,4 +288,24 @@ async fn what_a_polling_endpoint_holds_is_read_from_its_iterator() {
     let read: Vec<_> = page["data"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert_eq!(read, ids);
     assert_eq!(api.admin.get(&format!("{LIST}/queue")).await.str("currentIterator"), iterator);
+}
+
+#[tokio::test]
+async fn what_readers_had_done_is_behind_a_line_that_is_pushed_again() {
+    let api = start().await;
+    api.admin.put(&format!("{LIST}/line"), fifo(&json!({}))).await.is(201);
+    let first = send(&api).await;
+    let delivered = Outcome::Delivered { status: 200, body: Bytes::new() };
+    attempted(&api, &api.admin, "acme", &first, delivered, DeliveryState::Delivered).await;
+    api.admin.patch("/app/acme/endpoint/line", json!({ "mode": "pull" })).await.is(200);
+    send(&api).await;
+    let last = send(&api).await;
+    let consumer = "/app/acme/poller/line/consumer/one";
+    api.admin.post(&format!("{consumer}/seek"), json!({ "seq": 3 })).await.is(200);
+    api.admin.patch("/app/acme/endpoint/line", json!({ "mode": "push" })).await.is(200);
+    let line = api.admin.get(&format!("{LIST}/line")).await.is(200);
+    let rest = format!("/app/acme/poller/line?iterator={}", line.str("currentIterator"));
+    let rest = api.admin.get(&rest).await.is(200).json();
+    assert_eq!((&rest["data"][0]["id"], &rest["pending"]), (&json!(last), &json!(0)));
+    assert_eq!(rest["data"].as_array().unwrap().len(), 1);
 }

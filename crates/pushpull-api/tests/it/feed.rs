@@ -5,11 +5,16 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::{Method, Request};
+use pushpull_api::Origins;
+use pushpull_domain::{DeliveryState, attempt::Outcome};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tower::ServiceExt;
 
-use crate::api::{Answer, Client, TestApi};
+use crate::{
+    api::{Answer, Client, TestApi},
+    story::attempted,
+};
 
 const EVENTS: (&str, &str) = ("accept", "text/event-stream");
 const LINES: (&str, &str) = ("accept", "application/x-ndjson");
@@ -17,7 +22,10 @@ const SINK: &str = "/app/acme/poller/sink";
 
 /// An application with an endpoint and so many messages, `even` and `odd` in turn from 1 on.
 async fn start(count: u64) -> TestApi {
-    let api = TestApi::start().await;
+    filled(TestApi::start().await, count).await
+}
+
+async fn filled(api: TestApi, count: u64) -> TestApi {
     api.store.app("acme").await;
     let endpoint = json!({ "url": "https://receiver.example/", "uid": "sink" });
     api.admin.post("/app/acme/endpoint", endpoint).await.is(201);
@@ -229,10 +237,85 @@ async fn a_stream_of_events_ends_with_its_range_and_with_the_server() {
     let api = start(3).await;
     let text = stream(&api.admin, &format!("{SINK}?until=3"), &[EVENTS], |_| false).await;
     assert_eq!(text.matches("event: ").count(), 2, "{text}");
+    // It may lie ahead.
+    let path = format!("{SINK}?from=3&until=5");
+    let (text, ()) = tokio::join!(stream(&api.admin, &path, &[EVENTS], |_| false), publish(&api.admin, 4));
+    assert_eq!(text.matches("event: ").count(), 2, "{text}");
     let path = format!("{SINK}?from=latest");
-    let (text, ()) =
-        tokio::join!(stream(&api.admin, &path, &[EVENTS], |_| false), async { api.close_feed() });
+    let closing = |text: &str| {
+        if text.contains("id: ") {
+            api.close_feed();
+        }
+        false
+    };
+    let text = stream(&api.admin, &path, &[EVENTS], closing).await;
     assert!(text.starts_with("retry: 3000\n\nid: "), "{text}");
+}
+
+#[tokio::test]
+async fn a_stream_of_events_that_may_not_wait_ends() {
+    let api = filled(TestApi::start_with(Origins::None, 0).await, 1).await;
+    let text = stream(&api.admin, SINK, &[EVENTS], |text| text.matches("id: ").count() > 2).await;
+    assert_eq!(text.matches("id: ").count(), 1, "{text}");
+    assert_eq!(text.matches("data: ").count(), 1, "{text}");
+}
+
+/// Three messages, of which a push brought the second, and an endpoint that has just left push.
+async fn left_push() -> TestApi {
+    let api = start(3).await;
+    let messages = api.admin.get("/app/acme/msg").await.is(200).json();
+    let second = messages["data"][1]["id"].as_str().unwrap();
+    let delivered = Outcome::Delivered { status: 200, body: Bytes::new() };
+    attempted(&api, &api.admin, "acme", second, delivered, DeliveryState::Delivered).await;
+    assert_eq!(
+        seqs(&page(&api, "delivered=false").await),
+        [1, 3],
+        "what is in flight counts as not delivered"
+    );
+    api.admin.patch("/app/acme/endpoint/sink", json!({ "mode": "pull" })).await.is(200);
+    api
+}
+
+/// What was in flight has ended.
+async fn drained(api: &TestApi) {
+    let (endpoint, app) = api.log().draining_endpoints().await.unwrap()[0];
+    let app = api.log().app_by_no(app).await.unwrap().unwrap();
+    let since = app.endpoints.iter().find(|e| e.no == endpoint).unwrap().draining_since.unwrap();
+    assert!(api.log().end_draining(endpoint, since).await.unwrap());
+}
+
+#[tokio::test]
+async fn what_no_push_brought_is_shown_when_it_is_known() {
+    let api = left_push().await;
+    assert_eq!(seqs(&page(&api, "").await), [1, 2, 3], "who reads everything need not wait");
+    let unknown = page(&api, "delivered=false").await;
+    assert_eq!((seqs(&unknown), &unknown["done"], &unknown["pending"]), (vec![], &json!(false), &json!(3)));
+    let again = format!("delivered=false&wait=60&iterator={}", unknown["iterator"].as_str().unwrap());
+    let (known, ()) = tokio::join!(page(&api, &again), drained(&api));
+    assert_eq!((seqs(&known), &known["done"]), (vec![1, 3], &json!(true)));
+    assert_eq!(seqs(&page(&api, "delivered=true").await), [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn an_export_of_what_no_push_brought_waits_until_that_is_known() {
+    let api = left_push().await;
+    let path = format!("{SINK}?delivered=false");
+    let (export, ()) = tokio::join!(api.admin.call(Method::GET, &path, "", &[LINES]), drained(&api));
+    let (seqs, end) = lines(&export.is(200).text());
+    assert_eq!((seqs, &end["done"]), (vec![1, 3], &json!(true)));
+}
+
+#[tokio::test]
+async fn an_export_that_may_not_wait_says_that_it_is_not_all() {
+    let api = left_push().await;
+    api.close_feed();
+    let path = format!("{SINK}?delivered=false");
+    let export = api.admin.call(Method::GET, &path, "", &[LINES]).await.is(200);
+    let (seqs, end) = lines(&export.text());
+    assert_eq!((seqs.len(), &end["done"], &end["count"]), (0, &json!(false), &json!(0)));
+    assert!(end["error"].as_str().unwrap().contains("not known yet"), "{end}");
+    let events = stream(&api.admin, &path, &[EVENTS], |_| false).await;
+    assert_eq!((events.matches("id: ").count(), events.matches("data: ").count()), (1, 0), "{events}");
 }
 
 fn lines(text: &str) -> (Vec<u64>, Value) {

@@ -87,6 +87,33 @@ async fn what_failed_is_tried_again() {
 }
 
 #[tokio::test]
+async fn what_a_reader_posts_is_not_remembered() {
+    let api = TestApi::start().await;
+    api.store.app("acme").await;
+    api.admin.post("/app/acme/endpoint", json!({ "mode": "pull", "uid": "main" })).await.is(201);
+    for _ in 0..4 {
+        api.admin.post("/app/acme/msg", json!({ "eventType": "a", "payload": {} })).await.is(202);
+    }
+    let worker = "/app/acme/poller/main/consumer/work";
+    for seq in 1..=2 {
+        let pulled = api.admin.post_once(&format!("{worker}/pull"), "k", json!({ "max": 1 })).await.is(200);
+        assert_eq!(pulled.json()["data"][0]["seq"], seq, "the next, not the one before again");
+        let answers = json!({ "nack": [{ "seq": seq, "do": "park" }] });
+        api.admin.post_once(&format!("{worker}/ack"), "k", answers).await.is(200);
+        let replayed = api.admin.post_once(&format!("{worker}/replay"), "k", json!({})).await.is(200);
+        assert_eq!(replayed.json()["replayed"], 1);
+        api.admin.post(&format!("{worker}/ack"), json!({ "ack": [seq] })).await.is(200);
+    }
+    for seq in 1..=2 {
+        let reader = "/app/acme/poller/main/consumer/reader";
+        api.admin.post_once(&format!("{reader}/seek"), "k", json!({ "seq": seq })).await.is(200);
+        let leased = "/app/acme/polling-endpoint/main/consumer/leased";
+        assert_eq!(api.admin.get(&format!("{leased}?limit=1")).await.json()["data"][0]["seq"], seq);
+        api.admin.post_once(&format!("{leased}/commit"), "k", json!({ "offset": seq })).await.is(204);
+    }
+}
+
+#[tokio::test]
 async fn a_key_is_forgotten_after_twelve_hours() {
     let api = TestApi::start().await;
     api.store.app("acme").await;

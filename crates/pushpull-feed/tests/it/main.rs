@@ -33,7 +33,7 @@ impl World {
         let store = TestStore::open(Arc::clone(&clock) as _).await;
         let app = store.app("one").await;
         let endpoint = store.endpoint(&app, "", |endpoint| endpoint.mode = Mode::Pull).await;
-        let iterators = Iterators::new(store.sqlite.history(), &MasterKey::new([7; 32]), &[]);
+        let iterators = Iterators::new(store.store.history(), &MasterKey::new([7; 32]), &[]);
         let feed = Arc::new(Feed::new(Arc::clone(&store.log), iterators));
         Self { store, clock, app, endpoint, feed }
     }
@@ -46,6 +46,7 @@ impl World {
             undelivered: false,
             until: None,
             bytes: PAGE_BYTES,
+            clock: Arc::clone(&self.clock) as _,
         }
     }
 
@@ -115,6 +116,60 @@ async fn what_a_filter_leaves_out_ends_no_wait() {
 }
 
 #[tokio::test]
+async fn what_was_found_stays_found_while_more_is_looked_for() {
+    /// More than one read looks at.
+    const BETWEEN: usize = 10_001;
+    let world = World::new().await;
+    let wanted =
+        MessageFilter { event_types: ["wanted".parse().unwrap()].into(), ..MessageFilter::default() };
+    let reading = Reading { filter: wanted, ..world.reading() };
+    world.publish("wanted").await;
+    world.publish_many(BETWEEN).await;
+    world.publish("wanted").await;
+    let last = BETWEEN as u64 + 2;
+    let patience = Patience { wait: LONG, min: 2 };
+    let page = world.feed.read(&reading, Seq(0), 250, patience).await.unwrap();
+    assert_eq!((seqs(&page), page.reached, page.done), (vec![1, last], Seq(last), true));
+
+    let reader = world.patient(reading, 0, 4).await;
+    world.publish("wanted").await;
+    world.publish("wanted").await;
+    assert_eq!(seqs(&reader.await.unwrap().unwrap()), [1, last, last + 1, last + 2]);
+}
+
+#[tokio::test]
+async fn a_page_of_several_reads_is_as_full_as_one_may_be() {
+    let world = World::new().await;
+    world.publish("a").await;
+    let reader = world.patient(Reading { bytes: 3, ..world.reading() }, 0, 3).await;
+    world.publish("a").await;
+    world.publish("a").await;
+    let page = reader.await.unwrap().unwrap();
+    assert_eq!(seqs(&page), [1, 2], "each is two bytes");
+}
+
+#[tokio::test]
+async fn who_waits_for_what_no_push_brought_waits_until_that_is_known() {
+    let world = World::new().await;
+    let undelivered = || Reading { undelivered: true, ..world.reading() };
+    world.set_mode(Mode::Push).await;
+    world.publish_many(3).await;
+    world.set_mode(Mode::Pull).await;
+    let page = world.feed.read(&undelivered(), Seq(0), 250, Patience::NONE).await.unwrap();
+    assert_eq!((seqs(&page), page.reached, page.done, page.pending), (vec![], Seq(0), false, 3));
+    let past = world.feed.read(&undelivered(), Seq(3), 250, Patience::NONE).await.unwrap();
+    assert_eq!((past.reached, past.done, past.pending), (Seq(3), true, 0));
+
+    let reader = world.patient(undelivered(), 0, 1).await;
+    // What was in flight ended well.
+    world.delivers_all(2).await;
+    let since = world.store.snapshot(&world.app).await.endpoints[0].draining_since.unwrap();
+    assert!(world.store.store.end_draining(world.endpoint.no, since).await.unwrap());
+    let page = reader.await.unwrap().unwrap();
+    assert_eq!((seqs(&page), page.done), (vec![3], true));
+}
+
+#[tokio::test]
 async fn another_queue_ends_no_wait() {
     let world = World::new().await;
     let other = world.store.app("two").await;
@@ -131,7 +186,7 @@ async fn another_queue_ends_no_wait() {
 async fn a_wait_ends_with_the_endpoint_and_with_the_server() {
     let world = World::new().await;
     let reader = world.patient(world.reading(), 0, 1).await;
-    world.store.sqlite.delete_endpoint(world.endpoint.no).await.unwrap();
+    world.store.store.delete_endpoint(world.endpoint.no).await.unwrap();
     assert!(matches!(reader.await.unwrap(), Err(ReadError::Gone)));
 
     let reader = world.patient(Reading { app: AppNo(999), ..world.reading() }, 0, 1).await;
@@ -173,7 +228,7 @@ async fn a_reader_that_retention_overtook_is_told() {
     world.clock.advance(ninety_days + Duration::from_secs(1));
     world.publish("a").await;
     let keep = Retention { messages: ninety_days, payloads: ninety_days, idempotency: ninety_days };
-    while world.store.sqlite.trim(keep).await.unwrap().more {}
+    while world.store.store.trim(keep).await.unwrap().more {}
     for after in 0..3 {
         let read = world.feed.read(&world.reading(), Seq(after), 250, Patience::NONE).await;
         assert!(matches!(read, Err(ReadError::Overtaken { earliest: Seq(4), .. })), "{read:?}");

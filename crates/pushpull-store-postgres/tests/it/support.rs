@@ -52,6 +52,7 @@ pub(crate) fn options(url: &str, clock: Arc<FixedClock>) -> Options {
         chance: Arc::new(SeededChance::new(7)),
         master_key: MasterKey::new([7; 32]),
         older_master_keys: Vec::new(),
+        serves: true,
     }
 }
 

@@ -1,12 +1,11 @@
 //! Writing applications.
 
 use pushpull_domain::{App, AppId, AppNo, chance};
-use pushpull_store::{NewApp, WriteError};
+use pushpull_store::{NewApp, WriteError, columns::to_json};
 use rusqlite::{OptionalExtension, params};
 
 use super::{configured, later};
 use crate::{
-    catalog_rows::to_json,
     codec::NO_MAX,
     fault::{Fault, inconsistent},
     tx::Tx,

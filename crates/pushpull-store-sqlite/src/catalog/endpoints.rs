@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use pushpull_domain::{Endpoint, EndpointId, EndpointNo, Health, Seq, Timestamp, chance, endpoint::PushFrom};
-use pushpull_store::WriteError;
+use pushpull_store::{
+    WriteError,
+    columns::{self, to_json},
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
@@ -11,7 +14,7 @@ use super::{
     modes::{self, Change},
 };
 use crate::{
-    catalog_rows::{self as rows, to_json},
+    catalog_rows as rows,
     codec::NO_MAX,
     fault::{Fault, inconsistent},
     tx::Tx,
@@ -65,7 +68,7 @@ fn refuse_taken_uid(conn: &Connection, endpoint: &Endpoint, but: Option<Endpoint
 
 /// Writes all columns but health, if the row is still as it was read.
 fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(), Fault> {
-    let (disabled_at, disabled_reason) = rows::state_columns(endpoint.state);
+    let (disabled_at, disabled_reason) = columns::state_columns(endpoint.state);
     let sealer = &tx.shared.sealer;
     let written = tx.conn.prepare_cached(
         "UPDATE endpoint SET uid = ?3, url = ?4, description = ?5, event_types = ?6, channels = ?7, mode = ?8,
@@ -88,8 +91,8 @@ fn write_endpoint(tx: &Tx<'_>, endpoint: &Endpoint, read: Timestamp) -> Result<(
         endpoint.rate_limit,
         endpoint.retry_schedule.as_ref().map(ToString::to_string),
         endpoint.fifo,
-        rows::seal_headers(sealer, &*tx.shared.chance, endpoint),
-        rows::seal_secrets(sealer, &*tx.shared.chance, endpoint),
+        columns::seal_headers(sealer, &*tx.shared.chance, endpoint),
+        columns::seal_secrets(sealer, &*tx.shared.chance, endpoint),
         to_json(&endpoint.metadata),
         endpoint.updated_at.as_millis(),
         endpoint.read_seq.0,
@@ -128,7 +131,7 @@ pub(super) fn update(tx: &mut Tx<'_>, endpoint: Endpoint, from: &PushFrom) -> Re
             "UPDATE endpoint SET failing_since = NULL, failing_notified = 0 WHERE no = ?1",
             [endpoint.no.0],
         )?;
-        tx.news.rescheduled.push(endpoint.no);
+        tx.news.rescheduled.push((endpoint.app, endpoint.no));
     }
     modes::follow(tx, &endpoint, change)?;
     bump(tx, endpoint.app)?;

@@ -4,15 +4,10 @@ use pushpull_domain::{
     EndpointNo, Timestamp,
     key::{ApiKey, KeyHash, PollerToken, Scope},
 };
-use pushpull_store::{OLD_POLLER_TOKENS_MAX, WriteError};
+use pushpull_store::{OLD_POLLER_TOKENS_MAX, WriteError, columns};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{
-    catalog_rows::{self as rows, api_key},
-    fault::Fault,
-    list::collect,
-    tx::Tx,
-};
+use crate::{catalog_rows::Named, fault::Fault, list::collect, tx::Tx};
 
 /// A key of what is deleted opens nothing.
 const ALIVE: &str = "SELECT api_key.*, app.id AS app_id, endpoint.id AS endpoint_id FROM api_key
@@ -22,7 +17,7 @@ const ALIVE: &str = "SELECT api_key.*, app.id AS app_id, endpoint.id AS endpoint
 
 /// Stores a key; `token`: its text, sealed, if it is to be shown again.
 pub(super) fn put(tx: &Tx<'_>, key: &ApiKey, token: Option<Vec<u8>>) -> Result<(), Fault> {
-    let (scope, app, endpoint) = rows::scope_columns(&key.scope);
+    let (scope, app, endpoint) = columns::scope_columns(&key.scope);
     let written = tx.conn.execute(
         "INSERT INTO api_key (hash, id, environment, prefix, name, scope, app, endpoint, token, created_at,
              last_used_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
@@ -34,8 +29,8 @@ pub(super) fn put(tx: &Tx<'_>, key: &ApiKey, token: Option<Vec<u8>>) -> Result<(
             key.prefix,
             key.name,
             scope,
-            app,
-            endpoint,
+            app.map(|no| no.0),
+            endpoint.map(|no| no.0),
             token,
             key.created_at.as_millis(),
             key.last_used_at.map(Timestamp::as_millis),
@@ -48,7 +43,7 @@ pub(super) fn put(tx: &Tx<'_>, key: &ApiKey, token: Option<Vec<u8>>) -> Result<(
 /// The key with this hash.
 pub(super) fn find(conn: &Connection, hash: KeyHash) -> Result<Option<ApiKey>, Fault> {
     conn.prepare_cached(&format!("{ALIVE} AND hash = ?1"))?
-        .query_row([hash.0], |row| Ok(api_key(row)))
+        .query_row([hash.0], |row| Ok(columns::api_key(&Named(row))))
         .optional()?
         .transpose()
 }
@@ -56,7 +51,7 @@ pub(super) fn find(conn: &Connection, hash: KeyHash) -> Result<Option<ApiKey>, F
 /// All keys of an environment.
 pub(super) fn all(conn: &Connection, environment: u32) -> Result<Vec<ApiKey>, Fault> {
     let sql = format!("{ALIVE} AND api_key.environment = ?1 ORDER BY api_key.created_at, api_key.id");
-    collect(conn, &sql, [environment], api_key)
+    collect(conn, &sql, [environment], |row| columns::api_key(&Named(row)))
 }
 
 /// An endpoint's poller token that is valid now.
@@ -70,7 +65,7 @@ pub(super) fn poller_token(
         "{ALIVE} AND api_key.endpoint = ?1 AND token IS NOT NULL
          AND (api_key.revoked_at IS NULL OR api_key.revoked_at > ?2)"
     ))?
-    .query_row(params![endpoint.0, now.as_millis()], |row| Ok(rows::poller_token(row, sealer)))
+    .query_row(params![endpoint.0, now.as_millis()], |row| Ok(columns::poller_token(&Named(row), sealer)))
     .optional()?
     .transpose()
 }
@@ -107,6 +102,6 @@ pub(super) fn put_poller_token(
              ORDER BY coalesce(revoked_at <= ?2, 0), created_at DESC, id DESC LIMIT -1 OFFSET ?3)",
         params![no.0, tx.now.as_millis(), OLD_POLLER_TOKENS_MAX],
     )?;
-    put(tx, &new.key, Some(rows::seal_token(&tx.shared.sealer, &*tx.shared.chance, &new)))?;
+    put(tx, &new.key, Some(columns::seal_token(&tx.shared.sealer, &*tx.shared.chance, &new)))?;
     Ok(new)
 }

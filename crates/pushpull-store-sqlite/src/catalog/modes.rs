@@ -69,7 +69,7 @@ pub(super) fn follow(tx: &mut Tx<'_>, endpoint: &Endpoint, change: Change) -> Re
         Change::Left => {
             recovery::start_withdrawal(tx, endpoint.app, endpoint.no)?;
             // The dispatcher has to find out that it drains.
-            tx.news.rescheduled.push(endpoint.no);
+            tx.news.rescheduled.push((endpoint.app, endpoint.no));
             Ok(())
         }
         Change::Resumed => recovery::start_gathered(tx, endpoint.app, endpoint.no, endpoint.read_seq),
@@ -91,7 +91,7 @@ pub(super) fn hold(tx: &mut Tx<'_>, no: EndpointNo) -> Result<bool, Fault> {
         .optional()?;
     let Some(app) = app else { return Ok(false) };
     recovery::start_withdrawal(tx, AppNo(app), no)?;
-    tx.news.rescheduled.push(no);
+    tx.news.rescheduled.push((AppNo(app), no));
     bump(tx, AppNo(app))?;
     Ok(true)
 }

@@ -32,10 +32,6 @@ impl CommitListener for Told {
     fn appended(&self, messages: &[Arc<Message>]) {
         self.0.fetch_add(messages.len(), Ordering::SeqCst);
     }
-
-    fn rescheduled(&self, _: EndpointNo) {}
-
-    fn configured(&self, _: AppNo) {}
 }
 
 #[tokio::test]

@@ -373,7 +373,7 @@ impl CommitListener for Told {
         self.appended.lock().unwrap().extend(messages.iter().map(|message| message.id));
     }
 
-    fn rescheduled(&self, endpoint: EndpointNo) {
+    fn rescheduled(&self, _: AppNo, endpoint: EndpointNo) {
         self.rescheduled.lock().unwrap().push(endpoint);
     }
 

@@ -15,6 +15,7 @@ use crate::{
     chance::SystemChance,
     config::{Flags, Place},
     datadir::{self, Lock},
+    store,
 };
 
 /// Write a consistent copy of the store to a new file, while serving or not
@@ -44,8 +45,12 @@ pub(crate) struct Restore {
 impl Backup {
     pub(super) fn run(self) -> Result<ExitCode> {
         let place = Place::load(&self.flags)?;
-        let store = datadir::open_existing(&place)?;
-        let written = super::runtime()?.block_on(store.backup(self.file.clone()));
+        let written = super::runtime()?.block_on(async {
+            let store = store::open_existing(&place).await?;
+            let written = store.backup(self.file.clone()).await;
+            store.close().await;
+            anyhow::Ok(written)
+        })?;
         written.with_context(|| format!("write the backup {}", self.file.display()))?;
         let bytes = fs::metadata(&self.file).context("look at the backup")?.len();
         eprintln!("wrote {} ({bytes} bytes)", self.file.display());

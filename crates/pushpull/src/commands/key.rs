@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::{
     chance::SystemChance,
     config::{Flags, Place},
-    datadir, keys,
+    keys, store,
 };
 
 /// Make, list and revoke API keys
@@ -82,13 +82,15 @@ impl Key {
             | Action::Revoke(Revoke { flags, .. }) => flags,
         };
         let place = Place::load(flags)?;
-        let store = datadir::open_existing(&place)?;
         super::runtime()?.block_on(async {
-            match self.action {
-                Action::Create(create) => create.run(&store).await,
-                Action::Ls(ls) => ls.run(&store).await,
-                Action::Revoke(revoke) => revoke.run(&store).await,
-            }
+            let store = store::open_existing(&place).await?;
+            let done = match self.action {
+                Action::Create(create) => create.run(&*store).await,
+                Action::Ls(ls) => ls.run(&*store).await,
+                Action::Revoke(revoke) => revoke.run(&*store).await,
+            };
+            store.close().await;
+            done
         })?;
         Ok(ExitCode::SUCCESS)
     }

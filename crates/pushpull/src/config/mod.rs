@@ -53,8 +53,19 @@ impl std::error::Error for Problems {}
 pub(crate) struct Place {
     /// The data directory.
     pub(crate) data: PathBuf,
+    /// What keeps the messages.
+    pub(crate) store: Backend,
     /// The file with the master key.
     pub(crate) master_key_file: PathBuf,
+}
+
+/// What keeps the messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// A file in the data directory.
+    File,
+    /// A PostgreSQL database, by its URL.
+    Postgres(String),
 }
 
 /// The files that TLS is spoken with.
@@ -120,7 +131,11 @@ impl Place {
     }
 
     fn read(reader: &mut Reader<'_>) -> Self {
-        Self { data: reader.path(&settings::DATA), master_key_file: reader.path(&settings::MASTER_KEY_FILE) }
+        Self {
+            data: reader.path(&settings::DATA),
+            store: reader.store(),
+            master_key_file: reader.path(&settings::MASTER_KEY_FILE),
+        }
     }
 }
 

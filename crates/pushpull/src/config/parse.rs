@@ -8,7 +8,7 @@ use pushpull_domain::{RetrySchedule, retry::parse_wait, signature::SignatureType
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
-use super::{LogFormat, Problems, Raw, Secret, Setting, TlsFiles, Value, settings};
+use super::{Backend, LogFormat, Problems, Raw, Secret, Setting, TlsFiles, Value, settings};
 
 /// Most bytes of a payload that may be allowed: it is held in memory, and in one row.
 const PAYLOAD_MAX_MAX: usize = 128 << 20;
@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
     }
 
     fn complain(&mut self, setting: &Setting, value: &Value, want: &str) {
-        let shown = if setting.is_secret() { "(hidden)" } else { &value.text };
+        let shown = if setting.is_secret() { "(hidden)".to_owned() } else { setting.shown(&value.text) };
         self.problems.add(format!("{}: `{shown}` (from {}) {want}", setting.name, value.origin));
     }
 
@@ -63,6 +63,14 @@ impl<'a> Reader<'a> {
 
     pub(super) fn path_if_given(&mut self, setting: &Setting) -> Option<PathBuf> {
         self.optional(setting, path)
+    }
+
+    pub(super) fn store(&mut self) -> Backend {
+        let url = self.optional(&settings::STORE, |text| match text {
+            "" => Ok(None),
+            url => pushpull_store_postgres::check_url(url).map(|()| Some(url.to_owned())),
+        });
+        url.flatten().map_or(Backend::File, Backend::Postgres)
     }
 
     pub(super) fn listen(&mut self) -> SocketAddr {

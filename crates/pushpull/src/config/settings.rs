@@ -50,6 +50,18 @@ impl Setting {
         self.name.replace('_', "-")
     }
 
+    /// A text that it was given, as it may be seen: without the password of a URL.
+    pub(crate) fn shown(&self, text: &str) -> String {
+        let login = text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?)));
+        match login {
+            Some((scheme, (login, rest))) => {
+                let user = login.split_once(':').map_or(login, |(user, _)| user);
+                format!("{scheme}://{user}{}@{rest}", if user == login { "" } else { ":(hidden)" })
+            }
+            None => text.to_owned(),
+        }
+    }
+
     /// Whether it is kept from sight.
     pub(crate) fn is_secret(&self) -> bool {
         self.given == Given::EnvironmentOnly
@@ -74,6 +86,8 @@ settings! {
         "TOML file with settings";
     DATA = "data", "DIRECTORY", Default::Text("./pushpull-data"), Place,
         "Where everything is kept; made on first start";
+    STORE = "store", "URL", Default::Off("a file in the data directory"), Place,
+        "postgres://USER:PASSWORD@HOST/DATABASE, for many nodes; several hosts: the one that takes writes";
     MASTER_KEY_FILE = "master_key_file", "FILE", Default::InData("master.key"), Place,
         "The key that seals secrets at rest; made on first start. More lines hold keys used before";
     LISTEN = "listen", "ADDRESS:PORT", Default::Text("127.0.0.1:8071"), Anywhere,

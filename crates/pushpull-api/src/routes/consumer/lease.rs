@@ -18,8 +18,9 @@ use crate::{
         json::Object,
         schema,
     },
+    paging,
     problem::Problem,
-    routes::poller::query::{limit, patience},
+    routes::poller::query::patience,
     state::Api,
 };
 
@@ -86,7 +87,7 @@ pub(crate) async fn receive(
     AtConsumer { reader, .. }: AtConsumer,
     Query(query): Query<ReceiveQuery>,
 ) -> Result<Response, Problem> {
-    let limit = limit(query.limit)?;
+    let limit = paging::limit(query.limit)?;
     let (shortest, longest) = LeaseRequest::LEASE;
     let lease = query.lease_duration_ms.map_or(LeaseRequest::LEASE_DEFAULT, Duration::from_millis);
     if !(shortest..=longest).contains(&lease) {

@@ -13,8 +13,9 @@ use crate::{
         endpoint_in::invalid,
         feed_item::{self, FeedItemOut},
     },
+    paging,
     problem::{Problem, Unreadable},
-    routes::poller::query::{future, limit, patience},
+    routes::poller::query::{future, patience},
     state::Api,
 };
 
@@ -57,7 +58,7 @@ pub(crate) async fn poll(
     AtConsumer { endpoint, reader }: AtConsumer,
     Query(query): Query<ConsumerPollQuery>,
 ) -> Result<Response, Problem> {
-    let limit = limit(query.limit)?;
+    let limit = paging::limit(query.limit)?;
     let patience = patience(query.wait, query.min, limit)?;
     let iterator = query.iterator.as_deref().filter(|text| !text.is_empty());
     let handled = iterator.map(|text| read_iterator(&api, &endpoint, text)).transpose()?;

@@ -9,8 +9,8 @@ use axum::{
 };
 use http::StatusCode;
 use pushpull_domain::ConsumerName;
-use pushpull_feed::ConsumeError;
-use pushpull_store::{Consumer, ConsumerSettings, ConsumerStatus, Lease, Order};
+use pushpull_feed::{ConsumeError, Place, Reader};
+use pushpull_store::{Consumer, ConsumerSettings, ConsumerStatus, Lease, Order, Refused};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -216,22 +216,32 @@ pub(crate) async fn put(
 ) -> Result<Response, Problem> {
     let settings = given.settings()?;
     let start = given.from.as_deref().map(|text| place(&["body", "from"], text, api.now())).transpose()?;
-    let is_new = api.store().consumer(reader.key()).await?.is_none();
-    let made = api.feed.make_consumer(&reader, start, settings).await;
-    let made = made.map_err(|error| match error {
+    let (status, consumer) = match api.store().set_consumer(reader.key(), settings).await? {
+        Ok(set) => (StatusCode::OK, set),
+        Err(Refused::Gone) => (StatusCode::CREATED, make(&api, &reader, start, settings).await?),
+        Err(other) => return Err(refused(other.into(), &["body"])),
+    };
+    Ok((status, Answer(ConsumerOut::of(&consumer, &api))).into_response())
+}
+
+async fn make(
+    api: &Api,
+    reader: &Reader,
+    start: Option<Place>,
+    settings: ConsumerSettings,
+) -> Result<Consumer, Problem> {
+    let made = api.feed.make_consumer(reader, start, settings).await.map_err(|error| match error {
         ConsumeError::Ahead(last) => {
             invalid("from", format!("must be at most {}, the next there will be", last.0 + 1))
         }
         error => refused(error, &["body", "from"]),
     })?;
-    let set = if made.settings == settings {
-        made
-    } else {
-        let set = api.store().set_consumer(reader.key(), settings).await?;
-        set.map_err(|error| refused(error.into(), &["body"]))?
-    };
-    let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Answer(ConsumerOut::of(&set, &api))).into_response())
+    if made.settings == settings {
+        return Ok(made);
+    }
+    // Another was faster.
+    let set = api.store().set_consumer(reader.key(), settings).await?;
+    set.map_err(|error| refused(error.into(), &["body"]))
 }
 
 pub(crate) async fn delete(

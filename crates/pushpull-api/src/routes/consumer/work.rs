@@ -82,6 +82,13 @@ fn write_item(out: &mut Vec<u8>, seq: Seq, message: &Message, attempt: u32) {
     object.end();
 }
 
+/// About how many bytes an item takes when it is written.
+fn size_hint(message: &Message) -> usize {
+    /// What it has beside what it is to every reader.
+    const BESIDES: usize = 16;
+    feed_item::size_hint(message) + BESIDES
+}
+
 fn check<T: PartialOrd + std::fmt::Display>(
     place: &[&str],
     value: T,
@@ -113,7 +120,8 @@ pub(crate) async fn pull(
     let wait = check(&["body", "wait"], given.wait.unwrap_or(0), 0..=WAIT_MAX)?;
     let taken = api.feed.pull(&reader, &take, Duration::from_secs(wait)).await;
     let taken = taken.map_err(|error| refused(error, &["body"]))?;
-    let mut out = Vec::with_capacity(taken.items.len() * 512 + 160);
+    let size = taken.items.iter().map(|item| size_hint(&item.message)).sum::<usize>() + 160;
+    let mut out = Vec::with_capacity(size);
     let mut object = Object::begin(&mut out);
     write_list(object.value("data"), &taken.items, |out, item| {
         write_item(out, item.seq, &item.message, item.delivered);
@@ -260,9 +268,9 @@ pub(crate) async fn parked(
         order: page.order,
         limit: page.limit,
     };
-    api.feed.status(&reader).await.map_err(|error| refused(error, &["path"]))?;
+    api.store().consumer(reader.key()).await?.ok_or(Problem::NotFound("consumer"))?;
     let found = paging::read(page, |page| api.store().parked(reader.key(), page), Seq).await?;
-    let size = found.items.len() * 512;
+    let size = found.items.iter().map(|item| size_hint(&item.message)).sum();
     Ok(paging::answer(
         &found,
         query.iterator.as_deref(),

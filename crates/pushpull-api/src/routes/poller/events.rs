@@ -51,7 +51,10 @@ impl Stream {
             None if Instant::now() >= self.ends => return None,
             None => {
                 let patience = Patience { wait: KEEP_ALIVE, min: 1 };
+                let asked_at = Instant::now();
                 match self.api.feed.read(&self.reading, self.after, PIECE_MAX, patience).await {
+                    // Nobody is to wait, or as many do as may: to ask on and on would keep it all busy for nothing.
+                    Ok(page) if page.reached == self.after && asked_at.elapsed() < KEEP_ALIVE => return None,
                     Ok(page) => page,
                     // The client comes back with its last id, and is told by status what is the matter.
                     Err(ReadError::Overtaken { .. } | ReadError::Gone) => return None,
@@ -61,13 +64,14 @@ impl Stream {
         };
         let out = self.write(&page);
         self.after = page.reached;
-        let is_over = self.reading.until.is_some() && page.done || self.api.feed.is_closed();
+        let is_over = self.reading.is_over_at(page.reached) || self.api.feed.is_closed();
         Some((Ok(out.into()), (!is_over).then_some(self)))
     }
 
     fn write(&self, page: &Page) -> Vec<u8> {
         let iterators = self.api.feed.iterators();
-        let size = page.items.iter().map(|item| feed_item::size_hint(item) + 128).sum::<usize>() + 64;
+        let size =
+            page.items.iter().map(|item| feed_item::size_hint(&item.message) + 128).sum::<usize>() + 64;
         let (mut out, mut json) = (Vec::with_capacity(size), Vec::new());
         for item in &page.items {
             field(&mut out, "id", iterators.make(self.reading.endpoint, item.seq).as_bytes());

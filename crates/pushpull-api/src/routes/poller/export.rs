@@ -1,10 +1,12 @@
 //! Bulk export: an endpoint's queue as one line of JSON for each message, compressed if the reader takes it.
 
+use std::time::Duration;
+
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt, stream};
 use http::{HeaderMap, HeaderValue, header};
-use pushpull_domain::Seq;
+use pushpull_domain::{Seq, endpoint::DRAINING_MAX};
 use pushpull_feed::{Page, Patience, ReadError, Reading};
 use tokio_util::io::{ReaderStream, StreamReader};
 
@@ -18,6 +20,10 @@ use crate::{
 
 /// Messages of one read.
 const PIECE_MAX: usize = 500;
+/// An export waits only until it is known what a push has brought, which takes [`DRAINING_MAX`] at most.
+const UNTIL_KNOWN: Patience = Patience { wait: DRAINING_MAX.saturating_add(Duration::from_secs(5)), min: 1 };
+/// Said when it could not wait so long: the server is on its way out, or as many wait as may.
+const UNKNOWN: &str = "it is not known yet what a push has brought: go on from `iterator` in a minute";
 /// Bytes of a compressed piece.
 const COMPRESSED_PIECE: usize = 64 * 1024;
 
@@ -63,7 +69,8 @@ pub(super) async fn stream(
         reading.until = Some(Seq(api.feed.ends(reading.endpoint).await?.last.0 + 1));
     }
     let first = api.feed.read(&reading, after, PIECE_MAX, Patience::NONE).await.map_err(unreadable)?;
-    let export = Export { api: api.clone(), reading, after, first: Some(first), count: 0 };
+    let first = Some(first).filter(|page| page.done || page.reached > after);
+    let export = Export { api: api.clone(), reading, after, first, count: 0 };
     let lines = stream::unfold(Some(export), |export| async move { export?.next().await });
     let coding = Coding::accepted(headers);
     let mut response = encoded(coding, lines);
@@ -101,11 +108,18 @@ fn encoded(
 impl Export {
     /// The next lines, and what follows them.
     async fn next(mut self) -> Option<(Result<Bytes, std::io::Error>, Option<Self>)> {
+        let patience = if self.reading.undelivered { UNTIL_KNOWN } else { Patience::NONE };
         let page = match self.first.take() {
             Some(page) => Ok(page),
-            None => self.api.feed.read(&self.reading, self.after, PIECE_MAX, Patience::NONE).await,
+            None => self.api.feed.read(&self.reading, self.after, PIECE_MAX, patience).await,
         };
         let page = match page {
+            // Whatever else there is, a read that is not the last gets on.
+            Ok(page) if !page.done && page.reached == self.after => {
+                let mut out = Vec::new();
+                self.end(&mut out, false, Some(UNKNOWN.into()));
+                return Some((Ok(out.into()), None));
+            }
             Ok(page) => page,
             Err(ReadError::Store(error)) => return Some((Err(std::io::Error::other(error)), None)),
             // Retention, or a deletion, was faster: what was sent is right, and the end says that it is not all.
@@ -115,7 +129,7 @@ impl Export {
                 return Some((Ok(out.into()), None));
             }
         };
-        let size = page.items.iter().map(|item| feed_item::size_hint(item) + 1).sum::<usize>() + 160;
+        let size = page.items.iter().map(|item| feed_item::size_hint(&item.message) + 1).sum::<usize>() + 160;
         let mut out = Vec::with_capacity(size);
         for item in &page.items {
             let start = out.len();

@@ -10,15 +10,12 @@ use serde::Deserialize;
 
 use super::read_iterator;
 use crate::{
-    extract::comma_list, models::schema, problem::Problem, routes::endpoint_send::query_moment, state::Api,
+    extract::comma_list, models::schema, paging, problem::Problem, routes::endpoint_send::query_moment,
+    state::Api,
 };
 
 /// Longest wait, in seconds: within what proxies and clients leave a request (RFC 6202 s. 5.5).
 pub(crate) const WAIT_MAX: u64 = 60;
-/// Items of a page when nothing else is asked.
-const LIMIT_DEFAULT: usize = 50;
-/// Most items of a page.
-const LIMIT_MAX: usize = 250;
 
 /// Which part of an endpoint's queue is wanted, and how.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -56,7 +53,7 @@ pub(crate) struct PollQuery {
 
 impl PollQuery {
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        limit(self.limit)
+        paging::limit(self.limit)
     }
 
     pub(super) fn patience(&self, limit: usize) -> Result<Patience, Problem> {
@@ -82,10 +79,7 @@ impl PollQuery {
     ) -> Result<(Seq, Option<Seq>), Problem> {
         let now = api.now();
         let from = self.from.as_deref().map(|text| place(&["query", "from"], text, now)).transpose()?;
-        let until = self.until.as_deref().map(|text| place(&["query", "until"], text, now)).transpose()?;
-        if matches!(until, Some(Place::Earliest | Place::Latest)) {
-            return Err(Problem::invalid(&["query", "until"], "must be a seq or an RFC 3339 date and time"));
-        }
+        let until = self.until.as_deref().map(|text| end(text, now)).transpose()?;
         let after = self.after.as_deref().map(|text| query_moment("after", text)).transpose()?;
         if after.is_some_and(|after| after > now) {
             return Err(future(&["query", "after"]));
@@ -105,12 +99,14 @@ impl PollQuery {
     }
 }
 
-pub(crate) fn limit(given: Option<usize>) -> Result<usize, Problem> {
-    let limit = given.unwrap_or(LIMIT_DEFAULT);
-    if (1..=LIMIT_MAX).contains(&limit) {
-        Ok(limit)
-    } else {
-        Err(Problem::invalid(&["query", "limit"], format!("must be 1 to {LIMIT_MAX}")))
+/// Where a part of a queue ends, as it stands in a query.
+pub(crate) fn end(text: &str, now: Timestamp) -> Result<Place, Problem> {
+    const AT: &[&str] = &["query", "until"];
+    match place(AT, text, now)? {
+        Place::Earliest | Place::Latest => {
+            Err(Problem::invalid(AT, "must be a seq or an RFC 3339 date and time"))
+        }
+        place @ (Place::At(_) | Place::Since(_)) => Ok(place),
     }
 }
 

@@ -10,10 +10,10 @@ use super::Finding;
 use crate::{
     clock::SystemClock,
     commands::{call::Api, serve::is_in_the_open},
-    config::Config,
+    config::{Backend, Config},
     datadir::{self, Held, Lock},
     listen::Front,
-    tls,
+    store, tls,
 };
 
 /// An fsync that takes longer slows every acknowledgement down.
@@ -148,16 +148,16 @@ fn key_file(check: &'static str, path: &Path) -> Finding {
 
 async fn store(config: &Config) -> Finding {
     const CHECK: &str = "store";
-    if !datadir::store_file(&config.place).exists() {
+    if config.place.store == Backend::File && !datadir::store_file(&config.place).exists() {
         return Finding::ok(CHECK, "will be made on first start");
     }
-    let restore = "restore the newest backup: pushpull restore FILE";
-    let place = config.place.clone();
-    let opened = tokio::task::spawn_blocking(move || datadir::open_existing(&place)).await;
-    let store = match opened {
-        Ok(Ok(store)) => store,
-        Ok(Err(error)) => return Finding::fail(CHECK, format!("does not open: {error:#}"), restore),
-        Err(error) => return Finding::fail(CHECK, format!("does not open: {error}"), restore),
+    let restore = match config.place.store {
+        Backend::File => "restore the newest backup: pushpull restore FILE",
+        Backend::Postgres(_) => "see what PostgreSQL's log says",
+    };
+    let store = match store::open_existing(&config.place).await {
+        Ok(store) => store,
+        Err(error) => return Finding::fail(CHECK, format!("does not open: {error:#}"), restore),
     };
     let finding = match store.ledger().await {
         Ok(ledger @ Ledger { accepted, owed, exhausted, .. }) if ledger.balances() => Finding::ok(

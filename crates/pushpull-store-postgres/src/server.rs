@@ -1,0 +1,165 @@
+//! Whether a server can keep a store, said in one line before anything is written to it.
+
+use std::sync::Arc;
+
+use pushpull_domain::seal::MasterKey;
+use pushpull_store::Error;
+use tokio_postgres::{Config, error::SqlState};
+
+use crate::{
+    connect::{Connector, Purpose},
+    fault::Fault,
+    pool::{Conn, Pool},
+};
+
+/// The oldest server that will do.
+const VERSION_MIN: i32 = 15;
+
+/// Why a store cannot be opened.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The server is older than what is needed.
+    #[error("PostgreSQL {found} is too old: {VERSION_MIN} or later is needed")]
+    TooOld {
+        /// The server's version.
+        found: String,
+    },
+    /// Sessions do not keep their connections to the server.
+    #[error(
+        "this is a pooler in transaction mode (as PgBouncer's pool_mode=transaction), and hints, prepared statements and \
+         locks need sessions: connect to PostgreSQL itself, or use a pool in session mode"
+    )]
+    Pooler,
+    /// Texts are not kept as UTF-8.
+    #[error("the database has the encoding {found}, and UTF8 is needed")]
+    Encoding {
+        /// Its encoding.
+        found: String,
+    },
+    /// The user may not do what is needed.
+    #[error(
+        "PostgreSQL user {user} lacks a right: {said}; give it with: GRANT CREATE, USAGE ON SCHEMA public TO {user}"
+    )]
+    Right {
+        /// Who.
+        user: String,
+        /// What the server said.
+        said: String,
+    },
+    /// The database was written to with another master key.
+    #[error(
+        "the master key is not the one that this store's secrets are sealed with: copy it from another node"
+    )]
+    MasterKey,
+    /// The store cannot be reached, or is not as it should be.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl From<Fault> for OpenError {
+    fn from(fault: Fault) -> Self {
+        Self::Store(fault.into())
+    }
+}
+
+/// Whether a text is the URL of a PostgreSQL database; if not, what it should be.
+pub fn check_url(url: &str) -> Result<(), String> {
+    const WANT: &str = "must be like postgres://USER:PASSWORD@HOST:5432/DATABASE?sslmode=require";
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(WANT.to_owned());
+    }
+    let config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        format!(
+            "{WANT}: {}",
+            std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string)
+        )
+    })?;
+    if config.get_hosts().is_empty() { Err(format!("{WANT}: it names no host")) } else { Ok(()) }
+}
+
+/// Whether there is no store in a database yet.
+pub async fn is_new(url: &str) -> Result<bool, OpenError> {
+    let conn = Conn::open(&Connector::new(url, Purpose::Reading)?).await?;
+    Ok(conn.query_one("SELECT to_regclass('schema_version') IS NULL", &[]).await?.get(0))
+}
+
+/// Refuses what cannot keep a store.
+pub(crate) async fn check(conn: &Conn, pool: &Arc<Pool>) -> Result<(), OpenError> {
+    let server = conn
+        .query_one(
+            "SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_version'),
+                 current_setting('server_encoding'), current_user::text,
+                 has_schema_privilege(current_schema(), 'CREATE')",
+            &[],
+        )
+        .await?;
+    if server.get::<_, i32>(0) < VERSION_MIN {
+        return Err(OpenError::TooOld { found: server.get(1) });
+    }
+    if server.get::<_, &str>(2) != "UTF8" {
+        return Err(OpenError::Encoding { found: server.get(2) });
+    }
+    if server.get::<_, Option<bool>>(4) != Some(true) {
+        let is_new: bool = conn.query_one("SELECT to_regclass('schema_version') IS NULL", &[]).await?.get(0);
+        let said = if is_new { "it may not make tables" } else { "it may not make each day's tables" };
+        return Err(OpenError::Right { user: server.get(3), said: said.to_owned() });
+    }
+    if is_pooled(conn, pool).await? { Err(OpenError::Pooler) } else { Ok(()) }
+}
+
+/// Whether statements of one session come to several processes of the server: while another session is within a
+/// transaction on the process that served this one, this one is served by another.
+async fn is_pooled(conn: &Conn, pool: &Arc<Pool>) -> Result<bool, Fault> {
+    const PID: &str = "SELECT pg_backend_pid()";
+    let pid = async |conn: &Conn| {
+        // Not prepared: such a pooler may not know the statement any more.
+        let said = conn.client().simple_query(PID).await?;
+        Ok::<_, Fault>(said.iter().find_map(|message| match message {
+            tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        }))
+    };
+    let before = pid(conn).await?;
+    let other = pool.lend().await?;
+    other.batch("BEGIN").await?;
+    let occupied = pid(&other).await?;
+    let after = pid(conn).await?;
+    other.batch("ROLLBACK").await?;
+    Ok(before != after || occupied == before)
+}
+
+/// Refuses a master key that is not the one that the store was made with, or another that came after it.
+pub(crate) async fn check_master_key(
+    conn: &Conn,
+    newest: &MasterKey,
+    older: &[MasterKey],
+) -> Result<(), OpenError> {
+    let ids: Vec<i64> = std::iter::once(newest).chain(older).map(|key| i64::from(key.id())).collect();
+    let known = conn
+        .query_one(
+            "INSERT INTO setting (name, value) VALUES ('master_key', $1)
+             ON CONFLICT (name) DO UPDATE SET value = setting.value RETURNING value",
+            &[&ids[0]],
+        )
+        .await
+        .map_err(lacks_right)?;
+    let known: i64 = known.get(0);
+    if !ids.contains(&known) {
+        return Err(OpenError::MasterKey);
+    }
+    if known != ids[0] {
+        conn.execute("UPDATE setting SET value = $1 WHERE name = 'master_key'", &[&ids[0]]).await?;
+    }
+    Ok(())
+}
+
+/// A right that is missing is said by its name.
+fn lacks_right(fault: Fault) -> OpenError {
+    match &fault {
+        Fault::Sql(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => OpenError::Right {
+            user: "of this URL".to_owned(),
+            said: error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()),
+        },
+        _ => fault.into(),
+    }
+}
