@@ -121,7 +121,7 @@ async fn insert(tx: &mut Tx, recovery: &Recovery, kind: Kind, after: Seq) -> Res
         ],
     )
     .await?;
-    tx.news.rescheduled.push(recovery.endpoint);
+    tx.news.rescheduled.push((recovery.app, recovery.endpoint));
     Ok(())
 }
 
@@ -194,7 +194,7 @@ async fn step_in(tx: &mut Tx, task: TaskId) -> Result<RecoveryStep, Fault> {
     )
     .await?;
     if reopened > 0 {
-        tx.news.rescheduled.push(recovery.endpoint);
+        tx.news.rescheduled.push((recovery.app, recovery.endpoint));
     }
     Ok(RecoveryStep { reopened, done })
 }

@@ -13,7 +13,7 @@ pub(super) async fn resend(db: &Arc<Db>, message: MessageKey, endpoint: Endpoint
     let mut tx = db.begin().await?;
     let resent = resend_in(&mut tx, message, endpoint).await?;
     if resent == Resent::Owed {
-        tx.news.rescheduled.push(endpoint);
+        tx.news.rescheduled.push((message.app, endpoint));
         tx.commit().await?;
     }
     Ok(resent)
