@@ -139,9 +139,18 @@ CREATE TABLE consumer_item (
 ) WITH (autovacuum_vacuum_scale_factor = 0.01);
 CREATE INDEX consumer_item_due ON consumer_item (endpoint, consumer, due_at, seq) WHERE due_at IS NOT NULL;
 
--- The days that have partitions. The newest of them is the day that is written to.
+-- The days that were or are written to: the newest of them is the one that is.
 CREATE TABLE open_day (
     day integer PRIMARY KEY
+);
+
+-- The days that have partitions, some before they are written to; and how far retention has come with removing one.
+CREATE TABLE made_day (
+    day integer PRIMARY KEY,
+    stage smallint NOT NULL DEFAULT 0,      -- 0: it is kept; the rest stands in `trim/day.rs`
+    reached bigint NOT NULL DEFAULT 0,      -- in that stage, up to this key
+    messages bigint NOT NULL DEFAULT 0,     -- counted so far
+    cancelled bigint NOT NULL DEFAULT 0
 );
 
 CREATE TABLE message (
@@ -224,7 +233,7 @@ CREATE INDEX idempotency_created ON idempotency (created_at);
 
 CREATE TABLE recovery (
     task text PRIMARY KEY,
-    kind smallint NOT NULL,       -- 0: what failed; 1: what gathered while nobody pushed it
+    kind smallint NOT NULL,       -- 0: what failed; 1: what gathered while nobody pushed it; 2: what is withdrawn
     app integer NOT NULL,
     endpoint integer NOT NULL,
     since bigint NOT NULL,
@@ -234,6 +243,7 @@ CREATE TABLE recovery (
     updated_at bigint NOT NULL,
     done boolean NOT NULL
 );
+CREATE INDEX recovery_unfinished ON recovery (endpoint) WHERE NOT done;
 
 -- The processes that work on this store. Their leases are by the database's clock.
 CREATE TABLE node (

@@ -1,6 +1,7 @@
 //! The catalogue: environments, keys, applications, endpoints, event types.
 
 mod apps;
+mod dispatched;
 mod endpoints;
 mod event_types;
 mod keys;
@@ -16,9 +17,16 @@ use pushpull_domain::{
     endpoint::{DisabledReason, PushFrom},
     key::{ApiKey, KeyHash, PollerToken},
 };
-use pushpull_store::{AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError, columns};
+use pushpull_store::{
+    AppListFilter, Catalog, Error, NewApp, Page, PageQuery, Ref, WriteError, columns, gather::beyond,
+};
 
-use crate::{Db, Postgres, fault::Fault, named::Named, tx::Tx};
+use crate::{
+    Db, Postgres,
+    fault::Fault,
+    named::Named,
+    tx::{News, Tx},
+};
 
 /// The columns of an environment.
 const ENVIRONMENT: &str = "no, id, name, created_at";
@@ -100,7 +108,7 @@ impl Catalog for Postgres {
     }
 
     fn update_app(&self, app: App) -> BoxFuture<'_, Result<App, WriteError>> {
-        self.configure(move |_, tx| Box::pin(apps::update(tx, app)))
+        self.configure(move |db, tx| Box::pin(apps::update(db, tx, app)))
     }
 
     fn delete_app(&self, no: AppNo) -> BoxFuture<'_, Result<(), WriteError>> {
@@ -159,23 +167,23 @@ impl Catalog for Postgres {
     }
 
     fn set_health(&self, no: EndpointNo, health: Health) -> BoxFuture<'_, Result<(), Error>> {
-        self.note(move |_, tx| Box::pin(endpoints::set_health(tx, no, health)))
+        self.note(move |db, tx| Box::pin(dispatched::set_health(db, tx, no, health)))
     }
 
     fn disable_endpoint(&self, no: EndpointNo, reason: DisabledReason) -> BoxFuture<'_, Result<bool, Error>> {
-        self.note(move |_, tx| Box::pin(endpoints::disable(tx, no, reason)))
+        self.note(move |db, tx| Box::pin(dispatched::disable(db, tx, no, reason)))
     }
 
     fn hold_endpoint(&self, no: EndpointNo) -> BoxFuture<'_, Result<bool, Error>> {
-        self.note(move |_, tx| Box::pin(modes::hold(tx, no)))
+        self.note(move |db, tx| Box::pin(dispatched::hold(db, tx, no)))
     }
 
     fn draining_endpoints(&self) -> BoxFuture<'_, Result<Vec<(EndpointNo, AppNo)>, Error>> {
-        self.read(|db| async move { modes::draining(&*db.reads.lend().await?).await })
+        self.read(|db| async move { dispatched::draining(&db).await })
     }
 
     fn end_draining(&self, no: EndpointNo, since: Timestamp) -> BoxFuture<'_, Result<bool, Error>> {
-        self.note(move |_, tx| Box::pin(modes::end_draining(tx, no, since)))
+        self.note(move |db, tx| Box::pin(dispatched::end_draining(db, tx, no, since)))
     }
 
     fn create_event_type(&self, event_type: EventType) -> BoxFuture<'_, Result<EventType, WriteError>> {
@@ -227,9 +235,25 @@ async fn environment(tx: &Tx, id: EnvironmentId, name: &str) -> Result<Environme
     columns::environment(&Named::new(&tx.query_one(&sql, &[&id.to_string()]).await?))
 }
 
+/// The condition that a page begins beyond the item that `$2` names. Written for the page at hand: a plan that is made
+/// for every value of `$2`, missing or not, reads the list from its start.
+fn begins_beyond<K>(column: &str, page: &PageQuery<K>) -> String {
+    match page.beyond {
+        Some(_) => format!("{column} {} $2", beyond(page)),
+        None => "$2::text IS NULL".to_owned(),
+    }
+}
+
 /// A change's moment: after the one it replaces, so that `updated_at` tells them apart.
 fn later(now: Timestamp, before: Timestamp) -> Timestamp {
     now.max(Timestamp::from_millis(before.as_millis() + 1))
+}
+
+/// It is not as it was read. If another node changed it, the news of that may not have come yet: what is remembered
+/// here is forgotten, or who reads it again would be given the same.
+fn stale(db: &Db, app: AppNo) -> Fault {
+    db.tell(&News { configured: vec![app], ..News::default() });
+    WriteError::Stale.into()
 }
 
 /// Notes that an application's configuration changed.

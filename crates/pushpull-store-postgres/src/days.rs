@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use pushpull_domain::Timestamp;
 
-use crate::{Db, fault::Fault, migrate};
+use crate::{Db, fault::Fault, migrate, pool::Conn};
 
-const DAY_MILLIS: i64 = 24 * 3_600_000;
+pub(crate) const DAY_MILLIS: i64 = 24 * 3_600_000;
 /// The tables that lie in partitions.
 pub(crate) const PARTITIONED: [&str; 3] = ["message", "delivery", "attempt"];
 
@@ -15,7 +15,7 @@ pub(crate) fn day_of(at: Timestamp) -> i32 {
     at.as_millis().div_euclid(DAY_MILLIS) as i32
 }
 
-/// The newest day that this node knows to be open.
+/// The newest day that this node knows of.
 #[derive(Default)]
 pub(crate) struct Newest(AtomicI32);
 
@@ -52,7 +52,8 @@ impl Db {
             let opened = async {
                 conn.execute("SELECT pg_advisory_xact_lock($1)", &[&migrate::LOCK]).await?;
                 if newest().await? < day {
-                    conn.batch(&partitions(day)).await?;
+                    make(&conn, day).await?;
+                    conn.execute("INSERT INTO open_day (day) VALUES ($1)", &[&day]).await?;
                 }
                 conn.batch("COMMIT").await
             };
@@ -64,6 +65,34 @@ impl Db {
         self.newest_day.learn(newest().await?);
         Ok(())
     }
+
+    /// Makes a day's partitions ahead of time, so that who writes first on it does not wait for them.
+    pub(crate) async fn make_day(&self, day: i32) -> Result<(), Fault> {
+        if day <= self.made_day.get() {
+            return Ok(());
+        }
+        let conn = self.writes.lend().await?;
+        conn.batch("BEGIN").await?;
+        let made = async {
+            conn.execute("SELECT pg_advisory_xact_lock($1)", &[&migrate::LOCK]).await?;
+            make(&conn, day).await?;
+            conn.batch("COMMIT").await
+        };
+        if let Err(fault) = made.await {
+            conn.discard();
+            return Err(fault);
+        }
+        self.made_day.learn(day);
+        Ok(())
+    }
+}
+
+/// Makes a day's partitions if they are not there yet; who asks holds the lock for it.
+async fn make(conn: &Conn, day: i32) -> Result<(), Fault> {
+    if conn.query_opt("SELECT FROM made_day WHERE day = $1", &[&day]).await?.is_none() {
+        conn.batch(&partitions(day)).await?;
+    }
+    Ok(())
 }
 
 /// Makes a day's partitions. Attached, not made in place: that would have to wait for everyone who reads the table.
@@ -76,5 +105,5 @@ fn partitions(day: i32) -> String {
              ALTER TABLE {table}_{day} DROP CONSTRAINT {table}_{day}_day_check;\n"
         );
     }
-    sql + &format!("INSERT INTO open_day (day) VALUES ({day});")
+    sql + &format!("INSERT INTO made_day (day) VALUES ({day});")
 }

@@ -26,8 +26,15 @@ const OWED_ENDPOINTS: &str = "
     FROM owed JOIN endpoint e ON e.no = owed.no
     WHERE e.deleted_at IS NULL AND e.disabled_at IS NULL AND e.mode = 0";
 
-/// Endpoints that are owed, each with its earliest due time.
+/// Endpoints that this node brings what they are owed, each with its earliest due time.
 pub(crate) async fn owed_endpoints(db: &Arc<Db>) -> Result<Vec<OwedEndpoint>, Fault> {
+    let mut owed = owed_endpoints_of_all(db).await?;
+    owed.retain(|owed| db.shards.owns(owed.app));
+    Ok(owed)
+}
+
+/// Endpoints that are owed, whoever brings it, each with its earliest due time.
+pub(crate) async fn owed_endpoints_of_all(db: &Arc<Db>) -> Result<Vec<OwedEndpoint>, Fault> {
     let conn = db.reads.lend().await?;
     let rows = conn.query(OWED_ENDPOINTS, &[]).await?;
     Ok(rows
@@ -37,7 +44,6 @@ pub(crate) async fn owed_endpoints(db: &Arc<Db>) -> Result<Vec<OwedEndpoint>, Fa
             app: AppNo(row.get::<_, i32>(1).cast_unsigned()),
             due_at: Timestamp::from_millis(row.get(2)),
         })
-        .filter(|owed| db.shards.owns(owed.app))
         .collect())
 }
 

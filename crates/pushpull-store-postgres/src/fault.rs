@@ -58,6 +58,12 @@ impl Fault {
         (*error.code() == SqlState::UNIQUE_VIOLATION).then(|| error.constraint().unwrap_or_default())
     }
 
+    /// Whether a table was not there: a day that was removed.
+    pub(crate) fn lacks_a_table(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        error.code() == Some(&SqlState::UNDEFINED_TABLE)
+    }
+
     /// Whether the server refused a value that it was given.
     pub(crate) fn blames_a_value(&self) -> bool {
         let Self::Sql(error) = self else { return false };

@@ -6,7 +6,9 @@
 //! and in commit order, whatever node writes. Absent on purpose: any rule of delivery.
 
 mod append;
+mod attempts;
 mod audit;
+mod backlog;
 mod behind;
 mod catalog;
 mod committer;
@@ -18,16 +20,19 @@ mod deliveries;
 mod due;
 mod fault;
 mod feed;
+mod list;
 mod messages;
 mod migrate;
 mod named;
 mod news;
+mod nodes;
 mod pool;
 mod recovery;
 mod rows;
 mod server;
 mod settle;
 mod shards;
+mod span;
 mod trim;
 mod tx;
 mod upkeep;
@@ -77,6 +82,7 @@ const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
 
+pub use nodes::Node;
 pub use server::{OpenError, check_url, is_new};
 
 /// A store in a `PostgreSQL` database.
@@ -109,6 +115,9 @@ pub(crate) struct Db {
     /// Makes the connection that hints come and go by.
     pub(crate) listening: Connector,
     pub(crate) newest_day: days::Newest,
+    pub(crate) made_day: days::Newest,
+    pub(crate) counted: backlog::Counted,
+    pub(crate) trimmer: trim::Trimmer,
     pub(crate) days: settle::Days,
     pub(crate) due_from: due::DueFrom,
     pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
@@ -143,6 +152,9 @@ impl Postgres {
             hints: Hints::default(),
             listening: Connector::new(&options.url, Purpose::Writing)?,
             newest_day: days::Newest::default(),
+            made_day: days::Newest::default(),
+            counted: backlog::Counted::default(),
+            trimmer: trim::Trimmer::default(),
             days: settle::Days::default(),
             due_from: due::DueFrom::default(),
             settler: tokio::sync::Mutex::default(),

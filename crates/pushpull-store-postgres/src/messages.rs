@@ -1,5 +1,8 @@
 //! The log, as it is asked for.
 
+mod expunge;
+mod list;
+
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -9,6 +12,8 @@ use pushpull_store::{
 };
 
 use crate::{Db, Postgres, fault::Fault, rows};
+
+pub(crate) use expunge::{OF_MESSAGE, expunge};
 
 impl MessageLog for Postgres {
     fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, Error>> {
@@ -55,11 +60,11 @@ impl MessageLog for Postgres {
         filter: MessageFilter,
         page: PageQuery<Position>,
     ) -> BoxFuture<'_, Result<Page<Arc<Message>>, Error>> {
-        todo!()
+        self.read(move |db| async move { list::list(&db, app, &filter, &page).await })
     }
 
     fn expunge_message(&self, key: MessageKey) -> BoxFuture<'_, Result<(), Error>> {
-        todo!()
+        self.write(move |db| async move { expunge::expunge_one(&db, key).await })
     }
 }
 

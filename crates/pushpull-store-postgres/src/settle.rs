@@ -63,7 +63,7 @@ UPDATE delivery_{day} d SET
 FROM old o, today WHERE d.key = o.key";
 
 /// Keeps this node's shards its own until the transaction ends: whoever takes one waits.
-const HOLD: &str = "
+pub(crate) const HOLD: &str = "
     SELECT no FROM shard WHERE (no, epoch) IN (SELECT * FROM unnest($1::smallint[], $2::bigint[])) FOR SHARE";
 
 /// The newest attempts of endpoints.
@@ -97,6 +97,11 @@ impl Settler {
     pub(crate) async fn settle(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
         for _ in 0..TRIES_MAX {
             match self.settle_once(db, settlements).await {
+                Err(fault) if fault.lacks_a_table() => {
+                    // Another node has removed a day.
+                    db.days.forget();
+                    self.conn = None;
+                }
                 Err(fault) if fault.is_collision() || fault.is_taken().is_some() => {
                     // Numbers that are taken were given by a node that this one knew nothing of.
                     self.last_attempt.clear();
@@ -366,6 +371,11 @@ impl Days {
             spans.remove(0);
         }
         self.seen.insert(endpoint, spans.into());
+    }
+
+    /// A day is gone: which, everybody finds out anew.
+    pub(crate) fn forget(&self) {
+        self.seen.invalidate_all();
     }
 
     /// The latest day that is known to lie not behind a delivery with this key, which there may not be yet.

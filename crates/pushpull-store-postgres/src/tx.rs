@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pushpull_domain::{AppNo, EndpointNo, Timestamp};
+use pushpull_domain::{AppNo, Chance, EndpointNo, Timestamp};
 use pushpull_store::Error;
 use tokio_postgres::Row;
 
@@ -45,6 +45,11 @@ impl Tx {
         conn.batch("BEGIN").await?;
         let (now, wall) = db.moment();
         Ok(Self { conn: Some(conn), db: Arc::clone(db), now, wall, news: News::default() })
+    }
+
+    /// Where random bytes come from.
+    pub(crate) fn chance(&self) -> &dyn Chance {
+        &*self.db.chance
     }
 
     /// What it works on.

@@ -11,15 +11,18 @@ use pushpull_domain::{
     signature::{Secret, SignatureType},
 };
 use pushpull_store::{Log, NewApp, Ref, Store};
-use pushpull_store_sqlite::{Options, Sqlite};
+use pushpull_store_postgres::Postgres;
+use pushpull_store_sqlite::Sqlite;
 use tempfile::TempDir;
+
+use crate::database::{new_database, on_postgres};
 
 /// A store, its log, and an environment in it.
 pub struct TestStore {
-    /// Where its file is; removed when this is dropped.
-    pub dir: TempDir,
+    /// Where it is.
+    _place: Place,
     /// The store itself.
-    pub sqlite: Arc<Sqlite>,
+    pub store: Arc<dyn Store>,
     /// The log over it.
     pub log: Arc<Log>,
     /// An environment.
@@ -30,29 +33,60 @@ pub struct TestStore {
     pub fatal: Arc<Mutex<Vec<String>>>,
 }
 
+/// Where a store is.
+enum Place {
+    /// In a directory; removed when this is dropped.
+    Dir(TempDir),
+    /// In a database.
+    Database(String),
+}
+
 impl TestStore {
-    /// A new, empty store that goes by this clock.
+    /// A new, empty store that goes by this clock: an embedded one, or one in PostgreSQL if the tests are to run on it.
     pub async fn open(clock: Arc<dyn Clock>) -> Self {
-        Self::open_in(tempfile::tempdir().expect("a temporary directory"), clock).await
+        let place = if on_postgres() {
+            Place::Database(new_database())
+        } else {
+            Place::Dir(tempfile::tempdir().expect("a temporary directory"))
+        };
+        Self::open_in(place, clock).await
     }
 
-    /// The store in a directory, made if there is none.
-    pub async fn open_in(dir: TempDir, clock: Arc<dyn Clock>) -> Self {
+    async fn open_in(place: Place, clock: Arc<dyn Clock>) -> Self {
         let fatal = Arc::new(Mutex::new(Vec::new()));
-        let reported = Arc::clone(&fatal);
-        let options = Options {
-            dir: dir.path().to_owned(),
-            clock: Arc::clone(&clock),
-            chance: Arc::new(SeededChance::new(7)),
-            master_key: MasterKey::new([7; 32]),
-            older_master_keys: Vec::new(),
-            on_fatal: Box::new(move |error| reported.lock().expect("not poisoned").push(error.to_string())),
+        let chance = Arc::new(SeededChance::new(7));
+        let master_key = MasterKey::new([7; 32]);
+        let store: Arc<dyn Store> = match &place {
+            Place::Dir(dir) => {
+                let reported = Arc::clone(&fatal);
+                let options = pushpull_store_sqlite::Options {
+                    dir: dir.path().to_owned(),
+                    clock: Arc::clone(&clock),
+                    chance,
+                    master_key,
+                    older_master_keys: Vec::new(),
+                    on_fatal: Box::new(move |error| {
+                        reported.lock().expect("not poisoned").push(error.to_string());
+                    }),
+                };
+                Arc::new(Sqlite::open(options).expect("a new store opens"))
+            }
+            Place::Database(url) => {
+                let options = pushpull_store_postgres::Options {
+                    url: url.clone(),
+                    clock: Arc::clone(&clock),
+                    chance,
+                    master_key,
+                    older_master_keys: Vec::new(),
+                    serves: true,
+                };
+                Arc::new(Postgres::open(options).await.expect("a new store opens"))
+            }
         };
-        let sqlite = Arc::new(Sqlite::open(options).expect("a new store opens"));
-        let log = Arc::new(Log::new(Arc::clone(&sqlite) as Arc<dyn Store>));
+        let log = Arc::new(Log::new(Arc::clone(&store)));
         let id = EnvironmentId::new(Timestamp::from_millis(1_795_513_560_000), [1; 15]);
-        let environment = log.store().ensure_environment(id, "test").await.expect("an environment");
-        Self { dir, sqlite, log, environment, clock, fatal }
+        let environment = store.ensure_environment(id, "test").await.expect("an environment");
+        Self { _place: place, store, log, environment, clock, fatal }
     }
 
     /// A new application, named by its uid.

@@ -24,7 +24,10 @@ pub(crate) async fn open(
 ) -> Result<(Arc<dyn Store>, Iterators)> {
     let (store, keys) = match &place.store {
         Backend::File => open_file(place.clone(), on_fatal).await?,
-        Backend::Postgres(url) => open_postgres(place, url, true).await?,
+        Backend::Postgres(url) => {
+            let (store, keys) = open_postgres(place, url, true).await?;
+            (store as Arc<dyn Store>, keys)
+        }
     };
     let iterators = Iterators::new(store.history(), &keys[0], &keys[1..]);
     Ok((store, iterators))
@@ -64,7 +67,12 @@ async fn open_file(place: Place, on_fatal: impl Fn(&Error) + Send + Sync + 'stat
     tokio::task::spawn_blocking(open).await.context("open the store")?
 }
 
-async fn open_postgres(place: &Place, url: &str, serves: bool) -> Result<Opened> {
+/// Opens a store in PostgreSQL. `serves`: as one of its nodes.
+pub(crate) async fn open_postgres(
+    place: &Place,
+    url: &str,
+    serves: bool,
+) -> Result<(Arc<Postgres>, Vec<MasterKey>)> {
     const WHAT: &str = "open the store in PostgreSQL";
     let is_new = pushpull_store_postgres::is_new(url).await.context(WHAT)?;
     let keys = master_keys(place, "the PostgreSQL store", is_new)?;

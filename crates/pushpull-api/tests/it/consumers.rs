@@ -39,7 +39,7 @@ async fn publish(api: &TestApi, count: u64) {
 async fn trim(api: &TestApi) {
     let days = Duration::from_hours(90 * 24);
     let retention = Retention { messages: days, payloads: days, idempotency: Duration::from_hours(12) };
-    while api.store.sqlite.trim(retention).await.unwrap().more {}
+    while api.store.store.trim(retention).await.unwrap().more {}
 }
 
 fn seqs(answer: &Answer) -> Vec<u64> {

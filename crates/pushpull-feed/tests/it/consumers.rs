@@ -69,7 +69,7 @@ impl World {
     pub(crate) async fn set_mode(&self, mode: Mode) {
         let snapshot = self.store.snapshot(&self.app).await;
         let endpoint = Endpoint { mode, ..(*snapshot.endpoints[0]).clone() };
-        self.store.sqlite.update_endpoint(endpoint).await.unwrap();
+        self.store.store.update_endpoint(endpoint).await.unwrap();
     }
 
     /// Plays the dispatcher: everything there is was answered 2xx.
@@ -78,12 +78,12 @@ impl World {
         for n in 1..=count {
             let message =
                 pushpull_domain::MessageKey { app: self.app.no, position: pushpull_domain::Position(n) };
-            let delivery = self.store.sqlite.deliveries_of(message).await.unwrap()[0];
+            let delivery = self.store.store.deliveries_of(message).await.unwrap()[0];
             let delivery =
                 pushpull_domain::Delivery { state: DeliveryState::Delivered, attempts: 1, ..delivery };
             settlements.push(Settlement { delivery, attempt: None });
         }
-        self.store.sqlite.settle(settlements).await.unwrap();
+        self.store.store.settle(settlements).await.unwrap();
     }
 }
 
@@ -162,7 +162,7 @@ async fn who_waits_while_an_endpoint_drains_gets_what_no_push_brought() {
     // What was in flight ended well.
     world.delivers_all(2).await;
     let since = world.store.snapshot(&world.app).await.endpoints[0].draining_since.unwrap();
-    assert!(world.store.sqlite.end_draining(world.endpoint.no, since).await.unwrap());
+    assert!(world.store.store.end_draining(world.endpoint.no, since).await.unwrap());
     assert_eq!(seqs(&receiving.await.unwrap().unwrap().page), [3]);
     assert_eq!(taken(&pulling.await.unwrap().unwrap()), [3]);
 }
@@ -201,7 +201,7 @@ async fn a_worker_that_waits_says_what_retention_removed_though_another_goes_pas
     world.publish("a").await;
     assert_eq!(taken(&world.pulls("work", Duration::ZERO).await.unwrap()), [1, 2]);
     let keep = Retention { messages: ninety_days, payloads: ninety_days, idempotency: ninety_days };
-    while world.store.sqlite.trim(keep).await.unwrap().more {}
+    while world.store.store.trim(keep).await.unwrap().more {}
     let waiting = world.waits(world.pulls("work", LONG)).await;
     let reader = world.reader("work");
     // It has looked, and knows that the first is gone.
@@ -246,7 +246,7 @@ async fn a_consumer_of_an_endpoint_that_is_deleted_meanwhile_is_told() {
     let world = World::new().await;
     let receiving = world.waits(world.receives("leased", None, LONG)).await;
     let pulling = world.waits(world.pulls("work", LONG)).await;
-    world.store.sqlite.delete_endpoint(world.endpoint.no).await.unwrap();
+    world.store.store.delete_endpoint(world.endpoint.no).await.unwrap();
     assert!(matches!(receiving.await.unwrap(), Err(ConsumeError::Gone)));
     assert!(matches!(pulling.await.unwrap(), Err(ConsumeError::Gone)));
 }

@@ -33,7 +33,7 @@ impl World {
         let store = TestStore::open(Arc::clone(&clock) as _).await;
         let app = store.app("one").await;
         let endpoint = store.endpoint(&app, "", |endpoint| endpoint.mode = Mode::Pull).await;
-        let iterators = Iterators::new(store.sqlite.history(), &MasterKey::new([7; 32]), &[]);
+        let iterators = Iterators::new(store.store.history(), &MasterKey::new([7; 32]), &[]);
         let feed = Arc::new(Feed::new(Arc::clone(&store.log), iterators));
         Self { store, clock, app, endpoint, feed }
     }
@@ -164,7 +164,7 @@ async fn who_waits_for_what_no_push_brought_waits_until_that_is_known() {
     // What was in flight ended well.
     world.delivers_all(2).await;
     let since = world.store.snapshot(&world.app).await.endpoints[0].draining_since.unwrap();
-    assert!(world.store.sqlite.end_draining(world.endpoint.no, since).await.unwrap());
+    assert!(world.store.store.end_draining(world.endpoint.no, since).await.unwrap());
     let page = reader.await.unwrap().unwrap();
     assert_eq!((seqs(&page), page.done), (vec![3], true));
 }
@@ -186,7 +186,7 @@ async fn another_queue_ends_no_wait() {
 async fn a_wait_ends_with_the_endpoint_and_with_the_server() {
     let world = World::new().await;
     let reader = world.patient(world.reading(), 0, 1).await;
-    world.store.sqlite.delete_endpoint(world.endpoint.no).await.unwrap();
+    world.store.store.delete_endpoint(world.endpoint.no).await.unwrap();
     assert!(matches!(reader.await.unwrap(), Err(ReadError::Gone)));
 
     let reader = world.patient(Reading { app: AppNo(999), ..world.reading() }, 0, 1).await;
@@ -228,7 +228,7 @@ async fn a_reader_that_retention_overtook_is_told() {
     world.clock.advance(ninety_days + Duration::from_secs(1));
     world.publish("a").await;
     let keep = Retention { messages: ninety_days, payloads: ninety_days, idempotency: ninety_days };
-    while world.store.sqlite.trim(keep).await.unwrap().more {}
+    while world.store.store.trim(keep).await.unwrap().more {}
     for after in 0..3 {
         let read = world.feed.read(&world.reading(), Seq(after), 250, Patience::NONE).await;
         assert!(matches!(read, Err(ReadError::Overtaken { earliest: Seq(4), .. })), "{read:?}");

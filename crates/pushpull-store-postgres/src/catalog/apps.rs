@@ -5,10 +5,10 @@ use pushpull_store::{
     AppListFilter, NewApp, Page, PageQuery, WriteError,
     codec::NO_MAX,
     columns::{self, to_json},
-    gather::{beyond, cut, direction},
+    gather::{cut, direction},
 };
 
-use super::{configured, later, rows::APP};
+use super::{begins_beyond, configured, later, rows::APP, stale};
 use crate::{
     Db,
     fault::{Fault, inconsistent},
@@ -55,7 +55,7 @@ pub(super) async fn create(db: &Db, tx: &Tx, new: NewApp) -> Result<App, Fault> 
 }
 
 /// Writes an application back, if it is still as it was read.
-pub(super) async fn update(tx: &mut Tx, app: App) -> Result<App, Fault> {
+pub(super) async fn update(db: &Db, tx: &mut Tx, app: App) -> Result<App, Fault> {
     tx.lock_app(app.no).await?;
     let updated_at = later(tx.now, app.updated_at);
     let written = tx
@@ -74,7 +74,7 @@ pub(super) async fn update(tx: &mut Tx, app: App) -> Result<App, Fault> {
         )
         .await;
     match written {
-        Ok(0) => return Err(WriteError::Stale.into()),
+        Ok(0) => return Err(stale(db, app.no)),
         Ok(_) => configured(tx, app.no),
         Err(fault) if fault.is_taken() == Some("app_uid") => return Err(WriteError::Taken("uid").into()),
         Err(fault) => return Err(fault),
@@ -103,9 +103,9 @@ pub(super) async fn list(
     page: PageQuery<AppId>,
 ) -> Result<Page<App>, Fault> {
     let sql = format!(
-        "SELECT {APP} FROM app WHERE environment = $1 AND deleted_at IS NULL {} {}
-             AND ($2::text IS NULL OR id COLLATE \"C\" {} $2)
+        "SELECT {APP} FROM app WHERE environment = $1 AND deleted_at IS NULL AND {} {} {}
          ORDER BY id COLLATE \"C\" {} LIMIT $3",
+        begins_beyond("id COLLATE \"C\"", &page),
         if filter.without_endpoints {
             "AND EXISTS (SELECT FROM endpoint e WHERE e.app = app.no AND e.deleted_at IS NULL)"
         } else {
@@ -117,7 +117,6 @@ pub(super) async fn list(
         } else {
             ""
         },
-        beyond(&page),
         direction(&page),
     );
     let after = page.beyond.map(|id| id.to_string());

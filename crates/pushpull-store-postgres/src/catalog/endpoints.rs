@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use pushpull_domain::{
-    AppNo, Endpoint, EndpointId, EndpointNo, EndpointState, Health, Seq, Timestamp, chance,
-    endpoint::{DisabledReason, PushFrom},
+    AppNo, Endpoint, EndpointId, EndpointNo, Health, Seq, Timestamp, chance, endpoint::PushFrom,
 };
 use pushpull_store::{
     WriteError,
@@ -16,7 +15,7 @@ use tokio_postgres::types::ToSql;
 use super::{
     bump, later,
     modes::{self, Change},
-    rows,
+    rows, stale,
 };
 use crate::{
     Db,
@@ -124,7 +123,7 @@ pub(super) async fn update(
         return Err(WriteError::NotFound.into());
     };
     if before.updated_at != read {
-        return Err(WriteError::Stale.into());
+        return Err(stale(db, endpoint.app));
     }
     let change = Change::of(before.mode, endpoint.mode);
     let updated_at = later(tx.now, read);
@@ -137,7 +136,7 @@ pub(super) async fn update(
     let begins_anew = enabled || change == Change::Resumed;
     let health = if begins_anew { Health::default() } else { before.health };
     let endpoint = Endpoint { updated_at, health, read_seq, draining_since, ..endpoint };
-    write(db, tx, &endpoint, read).await?;
+    write(db, tx, &endpoint).await?;
     if begins_anew {
         tx.execute(
             "UPDATE endpoint SET failing_since = NULL, failing_notified = false WHERE no = $1",
@@ -151,16 +150,12 @@ pub(super) async fn update(
     Ok(Arc::new(endpoint))
 }
 
-async fn write(db: &Db, tx: &Tx, endpoint: &Endpoint, read: Timestamp) -> Result<(), Fault> {
+async fn write(db: &Db, tx: &Tx, endpoint: &Endpoint) -> Result<(), Fault> {
     let mut values = values(db, endpoint);
     values.push(Box::new(endpoint.no.0.cast_signed()));
-    values.push(Box::new(read.as_millis()));
-    let sql = format!(
-        "UPDATE endpoint SET ({WRITTEN}) = ROW({WRITTEN_PARAMS})
-         WHERE no = $21 AND updated_at = $22 AND deleted_at IS NULL"
-    );
-    let written = tx.execute(&sql, &params(&values)).await?;
-    if written == 0 { Err(WriteError::Stale.into()) } else { Ok(()) }
+    let sql = format!("UPDATE endpoint SET ({WRITTEN}) = ROW({WRITTEN_PARAMS}) WHERE no = $21");
+    tx.execute(&sql, &params(&values)).await?;
+    Ok(())
 }
 
 /// Locks the application of an endpoint; `None`: one of the two is gone.
@@ -193,31 +188,4 @@ pub(super) async fn delete(tx: &mut Tx, no: EndpointNo) -> Result<(), Fault> {
     // The first of what it is owed ends at once, which is mostly all; the rest by and by.
     trim::end_endpoint(tx, no).await?;
     bump(tx, app).await
-}
-
-/// Disables an endpoint, if it is enabled and pushed.
-pub(super) async fn disable(tx: &mut Tx, no: EndpointNo, reason: DisabledReason) -> Result<bool, Fault> {
-    let Some(app) = lock_app_of(tx, no).await? else { return Ok(false) };
-    let (at, number) = columns::state_columns(EndpointState::Disabled { at: tx.now, reason });
-    let disabled = tx
-        .execute(
-            "UPDATE endpoint SET disabled_at = $2, disabled_reason = $3, updated_at = greatest(updated_at + 1, $2)
-             WHERE no = $1 AND disabled_at IS NULL AND mode = 0 AND deleted_at IS NULL",
-            &[&no.0.cast_signed(), &at, &number.map(i16::from)],
-        )
-        .await?;
-    if disabled == 1 {
-        bump(tx, app).await?;
-    }
-    Ok(disabled == 1)
-}
-
-/// Notes how an endpoint is failing. No message is matched against that, so the log is not locked for it.
-pub(super) async fn set_health(tx: &Tx, no: EndpointNo, health: Health) -> Result<(), Fault> {
-    tx.execute(
-        "UPDATE endpoint SET failing_since = $2, failing_notified = $3 WHERE no = $1",
-        &[&no.0.cast_signed(), &health.failing_since.map(Timestamp::as_millis), &health.notified],
-    )
-    .await?;
-    Ok(())
 }

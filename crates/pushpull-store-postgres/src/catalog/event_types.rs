@@ -4,10 +4,10 @@ use pushpull_domain::{EnvironmentNo, EventType, EventTypeName, Timestamp};
 use pushpull_store::{
     Page, PageQuery, WriteError,
     columns::{self, to_json},
-    gather::{beyond, cut, direction},
+    gather::{cut, direction},
 };
 
-use super::later;
+use super::{begins_beyond, later};
 use crate::{fault::Fault, named::Named, pool::Conn, tx::Tx};
 
 const EVENT_TYPE: &str = "environment, name, description, archived, deprecated, schemas, feature_flags, group_name, \
@@ -82,14 +82,14 @@ pub(super) async fn list(
     page: PageQuery<EventTypeName>,
 ) -> Result<Page<EventType>, Fault> {
     let sql = format!(
-        "SELECT {EVENT_TYPE} FROM event_type WHERE environment = $1 AND ($2 OR NOT archived)
-             AND ($3::text IS NULL OR name {} $3) ORDER BY name {} LIMIT $4",
-        beyond(&page),
+        "SELECT {EVENT_TYPE} FROM event_type WHERE environment = $1 AND ($3 OR NOT archived) AND {}
+         ORDER BY name {} LIMIT $4",
+        begins_beyond("name", &page),
         direction(&page),
     );
     let after = page.beyond.as_deref();
     let limit = page.limit as i64 + 1;
-    let rows = conn.query(&sql, &[&environment.0.cast_signed(), &include_archived, &after, &limit]).await?;
+    let rows = conn.query(&sql, &[&environment.0.cast_signed(), &after, &include_archived, &limit]).await?;
     let found = rows.iter().map(|row| columns::event_type(&Named::new(row))).collect::<Result<_, Fault>>()?;
     Ok(cut(found, &page))
 }

@@ -1,10 +1,9 @@
 //! What a change of mode leaves behind, in the transaction that makes it.
 
-use pushpull_domain::{AppNo, Endpoint, EndpointNo, Mode, Seq, Timestamp, endpoint::PushFrom};
+use pushpull_domain::{Endpoint, EndpointNo, Mode, Seq, endpoint::PushFrom};
 use pushpull_store::{WriteError, codec};
 
-use super::{bump, endpoints::lock_app_of};
-use crate::{fault::Fault, pool::Conn, recovery, tx::Tx};
+use crate::{fault::Fault, recovery, tx::Tx};
 
 /// How an endpoint's mode changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,49 +84,4 @@ pub(super) async fn follow(tx: &mut Tx, endpoint: &Endpoint, change: Change) -> 
         }
         Change::Resumed => recovery::start_gathered(tx, endpoint.app, endpoint.no, endpoint.read_seq).await,
     }
-}
-
-/// Holds an endpoint that cannot be brought what it is owed.
-pub(super) async fn hold(tx: &mut Tx, no: EndpointNo) -> Result<bool, Fault> {
-    let Some(app) = lock_app_of(tx, no).await? else { return Ok(false) };
-    let held = tx
-        .execute(
-            "UPDATE endpoint SET mode = $2, updated_at = greatest(updated_at + 1, $3),
-                 draining_since = greatest(updated_at + 1, $3)
-             WHERE no = $1 AND mode = 0 AND (fifo OR hold_when_failing) AND disabled_at IS NULL
-                 AND deleted_at IS NULL",
-            &[&no.0.cast_signed(), &(Mode::Held as i16), &tx.now.as_millis()],
-        )
-        .await?;
-    if held == 0 {
-        return Ok(false);
-    }
-    recovery::start_withdrawal(tx, app, no).await?;
-    tx.news.rescheduled.push((app, no));
-    bump(tx, app).await?;
-    Ok(true)
-}
-
-/// Endpoints that left push, and of which something may still be in flight.
-pub(super) async fn draining(conn: &Conn) -> Result<Vec<(EndpointNo, AppNo)>, Fault> {
-    let sql =
-        "SELECT no, app FROM endpoint WHERE draining_since IS NOT NULL AND deleted_at IS NULL ORDER BY no";
-    let number = |row: &tokio_postgres::Row, column| row.get::<_, i32>(column).cast_unsigned();
-    let rows = conn.query(sql, &[]).await?;
-    Ok(rows.iter().map(|row| (EndpointNo(number(row, 0)), AppNo(number(row, 1)))).collect())
-}
-
-/// Nothing is in flight any more. The moment tells it from another time it left push.
-pub(super) async fn end_draining(tx: &mut Tx, no: EndpointNo, since: Timestamp) -> Result<bool, Fault> {
-    let Some(app) = lock_app_of(tx, no).await? else { return Ok(false) };
-    let ended = tx
-        .execute(
-            "UPDATE endpoint SET draining_since = NULL WHERE no = $1 AND draining_since = $2",
-            &[&no.0.cast_signed(), &since.as_millis()],
-        )
-        .await?;
-    if ended == 1 {
-        bump(tx, app).await?;
-    }
-    Ok(ended == 1)
 }

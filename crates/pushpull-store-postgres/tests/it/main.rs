@@ -3,4 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which are not seen as tests")]
 
 mod conformance;
+mod nodes;
 mod support;

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod key;
 mod listen;
+mod nodes;
 mod port;
 mod remote;
 mod serve;
@@ -41,6 +42,7 @@ enum Command {
     Audit(audit::Audit),
     Key(key::Key),
     Config(config::Config),
+    Nodes(nodes::Nodes),
     Backup(backup::Backup),
     Restore(backup::Restore),
     Doctor(doctor::Doctor),
@@ -58,6 +60,7 @@ impl Cli {
             Command::Audit(audit) => audit.run(),
             Command::Key(key) => key.run(),
             Command::Config(config) => config.run(),
+            Command::Nodes(nodes) => nodes.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
             Command::Doctor(doctor) => doctor.run(),

@@ -16,11 +16,14 @@ use tempfile::TempDir;
 /// Where a test's server keeps everything.
 pub(crate) struct Home {
     dir: TempDir,
+    /// The URL of its database, if the tests are to run on PostgreSQL.
+    database: Option<String>,
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap() }
+        let database = pushpull_testkit::on_postgres().then(pushpull_testkit::new_database);
+        Self { dir: tempfile::tempdir().unwrap(), database }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -32,7 +35,11 @@ impl Home {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        command(&self.data(), args)
+        let mut command = command(&self.data(), args);
+        if let Some(url) = &self.database {
+            command.env("PUSHPULL_STORE", url);
+        }
+        command
     }
 
     /// A server that speaks TLS as `localhost`; its certificate, in a file and as it is.

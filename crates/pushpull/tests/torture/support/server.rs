@@ -36,13 +36,16 @@ impl Home {
         let key = dir.path().join("admin.key");
         std::fs::write(&key, Self::KEY).unwrap();
         std::fs::create_dir(dir.path().join("data")).unwrap();
-        let settings = vec![
+        let mut settings = vec![
             ("PUSHPULL_DATA", dir.path().join("data").display().to_string()),
             ("PUSHPULL_ADMIN_KEY_FILE", key.display().to_string()),
             ("PUSHPULL_LISTEN", "127.0.0.1:0".into()),
             ("PUSHPULL_EGRESS_ALLOW", "127.0.0.0/8".into()),
             ("PUSHPULL_LOG", "error".into()),
         ];
+        if pushpull_testkit::on_postgres() {
+            settings.push(("PUSHPULL_STORE", pushpull_testkit::new_database()));
+        }
         Self { dir, program: env!("CARGO_BIN_EXE_pushpull").into(), wrapper: Vec::new(), settings }
     }
 

@@ -1,0 +1,26 @@
+//! Taking a partition away from its table, and dropping it, without holding anybody up.
+
+use super::day::WAIT;
+use crate::{fault::Fault, pool::Conn};
+
+/// Detaches a day's partition of a table and drops it. Safe to repeat, wherever it was cut off.
+///
+/// Detaching waits for everyone who uses the table, and lets others use it meanwhile. If that takes too long it is left
+/// half done, and finished the next time.
+pub(super) async fn detach(conn: &Conn, table: &str, day: i32) -> Result<(), Fault> {
+    conn.batch(&format!("SET lock_timeout = '{WAIT}'")).await?;
+    let detached = detach_now(conn, table, day).await;
+    conn.batch("RESET lock_timeout").await?;
+    detached
+}
+
+async fn detach_now(conn: &Conn, table: &str, day: i32) -> Result<(), Fault> {
+    let pending = "SELECT inhdetachpending FROM pg_inherits
+                   WHERE inhrelid = to_regclass($1) AND inhparent = to_regclass($2)";
+    let pending = conn.query_opt(pending, &[&format!("{table}_{day}"), &table]).await?;
+    if let Some(pending) = pending {
+        let how = if pending.get(0) { "FINALIZE" } else { "CONCURRENTLY" };
+        conn.batch(&format!("ALTER TABLE {table} DETACH PARTITION {table}_{day} {how}")).await?;
+    }
+    conn.batch(&format!("DROP TABLE IF EXISTS {table}_{day}")).await
+}

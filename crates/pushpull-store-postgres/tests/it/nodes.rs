@@ -1,0 +1,123 @@
+//! Several nodes on one database.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use pushpull_domain::{
+    AppNo, Endpoint, FixedClock, Health, Message, Mode, SeededChance, Timestamp, endpoint::DisabledReason,
+};
+use pushpull_store::{
+    CommitListener, Store, WriteError,
+    conformance::fixture::{START, World, new_endpoint},
+};
+use pushpull_store_postgres::{Options, Postgres};
+
+use crate::support::{connect, new_database, options};
+
+/// A node on a database. Each has chance of its own.
+async fn node_on(url: &str, seed: u64) -> World {
+    let clock = Arc::new(FixedClock::at(START));
+    let chance = Arc::new(SeededChance::new(seed));
+    let store = Postgres::open(Options { chance, ..options(url, Arc::clone(&clock)) }).await.unwrap();
+    World::of(Arc::new(store) as Arc<dyn Store>, clock).await
+}
+
+/// A node on a new database, and the database's URL.
+async fn node() -> (World, String) {
+    let url = new_database().await;
+    (node_on(&url, 1).await, url)
+}
+
+/// A uid that several nodes give at once belongs to one, and each change is a version of its own.
+#[tokio::test]
+async fn a_uid_is_given_once_by_many_nodes() {
+    let (one, url) = node().await;
+    let two = node_on(&url, 2).await;
+    let nodes = [&one, &two, &one, &two, &one, &two];
+    let made = join_all(nodes.map(|node| node.store.create_app(node.new_app("same")))).await;
+    let (apps, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+    assert!(refused.iter().all(|made| matches!(made, Err(WriteError::Taken("uid")))), "{refused:?}");
+    let [Ok(app)] = &apps[..] else { panic!("made {} times", apps.len()) };
+
+    let named = || Endpoint { uid: Some("same".parse().unwrap()), ..new_endpoint(app.no) };
+    let made = join_all(nodes.map(|node| node.store.create_endpoint(named()))).await;
+    let (endpoints, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+    assert!(refused.iter().all(|made| matches!(made, Err(WriteError::Taken("uid")))), "{refused:?}");
+    assert_eq!(endpoints.len(), 1);
+    let version = one.snapshot(app).await.version;
+    join_all(nodes.map(|node| node.store.create_endpoint(new_endpoint(app.no)))).await;
+    let now = two.snapshot(app).await;
+    assert_eq!((now.version, now.endpoints.len()), (version + 6, 7));
+}
+
+/// What a node says of an endpoint that it brings what it is owed counts as long as it holds its application.
+#[tokio::test]
+async fn a_node_that_was_replaced_changes_no_endpoint() {
+    let (world, url) = node().await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.hold_when_failing = true).await;
+    let store = &world.store;
+    let failing = |at: Timestamp| Health { failing_since: Some(at), notified: false };
+    store.set_health(endpoint.no, failing(START)).await.unwrap();
+
+    let other = connect(&url).await;
+    other
+        .batch_execute(
+            "INSERT INTO node (no, name, version, leased_until)
+                 OVERRIDING SYSTEM VALUE VALUES (1000, 'other', '-', clock_timestamp() + interval '1 hour');
+             UPDATE shard SET node = 1000, epoch = epoch + 1",
+        )
+        .await
+        .unwrap();
+    store.set_health(endpoint.no, failing(START.after(Duration::from_secs(9)))).await.unwrap();
+    assert!(!store.disable_endpoint(endpoint.no, DisabledReason::Failing).await.unwrap());
+    assert!(!store.hold_endpoint(endpoint.no).await.unwrap());
+    other.execute("UPDATE endpoint SET draining_since = $1", &[&START.as_millis()]).await.unwrap();
+    assert!(!store.end_draining(endpoint.no, START).await.unwrap());
+    let now = Arc::clone(&world.snapshot(&app).await.endpoints[0]);
+    let untouched = Endpoint { health: failing(START), draining_since: Some(START), ..(*endpoint).clone() };
+    assert_eq!(*now, untouched);
+
+    let renamed = Endpoint { mode: Mode::Push, description: "new".to_owned(), ..(*now).clone() };
+    let renamed = store.update_endpoint(renamed).await.unwrap();
+    assert_eq!(renamed.description, "new", "its owner may change it anywhere");
+}
+
+#[derive(Default)]
+struct Configured(AtomicUsize);
+
+impl CommitListener for Configured {
+    fn appended(&self, _: &[Arc<Message>]) {}
+
+    fn configured(&self, _: AppNo) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What another node changed a moment ago is read anew by who was refused for it, though no news of it have come.
+#[tokio::test]
+async fn a_stale_reading_is_forgotten() {
+    let (world, url) = node().await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    let told = Arc::new(Configured::default());
+    world.store.listen(Arc::clone(&told) as Arc<dyn CommitListener>);
+    connect(&url)
+        .await
+        .batch_execute(
+            "UPDATE app SET updated_at = updated_at + 1; UPDATE endpoint SET updated_at = updated_at + 1",
+        )
+        .await
+        .unwrap();
+    let refused = world.store.update_endpoint((*endpoint).clone()).await;
+    assert!(matches!(refused, Err(WriteError::Stale)));
+    assert_eq!(told.0.load(Ordering::SeqCst), 1);
+    assert!(matches!(world.store.update_app(app).await, Err(WriteError::Stale)));
+    assert_eq!(told.0.load(Ordering::SeqCst), 2);
+}
