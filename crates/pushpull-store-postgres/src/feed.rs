@@ -15,9 +15,11 @@ use crate::{
     fault::Fault,
     pool::{Conn, Params},
     rows,
+    tx::Tx,
 };
 
-/// Where a queue begins and ends, and up to where retention has removed something of it. `$1` is the endpoint, `$2` the
+/// Where a queue begins and ends, and up to where retention has removed something of it. What is before its beginning is
+/// about to go, if it is not gone yet. `$1` is the endpoint, `$2` the
 /// key that is before its first, `$3` a day on which something is known to have joined it: nothing newer lies before.
 pub(crate) const ENDS: &str = "
     SELECT begin_seq AS trimmed, trimmed_seq AS removed, greatest(trimmed_seq, (
@@ -25,23 +27,24 @@ pub(crate) const ENDS: &str = "
     FROM (SELECT coalesce(max(begin_seq), 0) AS begin_seq, coalesce(max(trimmed_seq), 0) AS trimmed_seq
           FROM endpoint WHERE no = $1) AS retention";
 
-/// Notes where the queues of endpoints `$1` begin, once retention has removed something of them.
+/// Where queues begin once retention has removed deliveries of them: up to a place all, or some beyond that.
 ///
 /// An old message that was sent by hand stood late in the queue: what is before it may be kept.
-pub(crate) const BEGIN_ANEW: &str = "
+const BEGIN_ANEW: &str = "
     UPDATE endpoint e SET begin_seq = least(e.trimmed_seq, (
         SELECT min(key) FROM delivery
-        WHERE key BETWEEN e.no::bigint << 40 AND (e.no::bigint << 40) + e.trimmed_seq) - (e.no::bigint << 40) - 1)
-    WHERE e.no = ANY ($1)";
+        WHERE key BETWEEN (e.no::bigint << 40) + greatest(e.begin_seq, gone.upto) + 1
+            AND (e.no::bigint << 40) + e.trimmed_seq) - (e.no::bigint << 40) - 1)
+    FROM unnest($1::integer[], $2::bigint[]) AS gone (no, upto) WHERE e.no = gone.no";
 
-/// One page: what is wanted of what comes after `$4`, up to `$5`, and lies on the day `$6` or later; and the last row
-/// that is looked at, so that it is known how far that was. The filter is the database's to apply, and the bytes its to
+/// One page: what is wanted of what is there from `$4` to `$5` and lies on the day `$6` or later; and the last row that
+/// is looked at, so that it is known how far that was. The filter is the database's to apply, and the bytes its to
 /// count: what is not wanted is not sent here.
 static READ: LazyLock<String> = LazyLock::new(|| {
     let message = rows::MESSAGE;
     format!(
         "SELECT queue.trimmed, queue.last, m.place - $2, m.day, m.looked, m.shown, {message}
-         FROM ({ENDS}) AS queue LEFT JOIN (
+         FROM ({ENDS}) AS queue LEFT JOIN LATERAL (
              SELECT m.*, sum(octet_length(m.payload)) OVER (ORDER BY m.place ROWS BETWEEN UNBOUNDED PRECEDING
                  AND 1 PRECEDING) AS bytes_before
              FROM (SELECT * FROM (
@@ -52,7 +55,8 @@ static READ: LazyLock<String> = LazyLock::new(|| {
                            AND m.created_at > $13 AND m.created_at < $14 AS shown
                        FROM (SELECT key, day, message_day, row_number() OVER (ORDER BY key) AS looked,
                                  CASE WHEN $7 AND state = {DELIVERED} THEN NULL ELSE message END AS message
-                             FROM delivery WHERE key BETWEEN $4 AND $5 AND day >= $6
+                             FROM delivery
+                             WHERE key BETWEEN greatest($4, $2 + queue.trimmed + 1) AND $5 AND day >= $6
                              ORDER BY key LIMIT {LOOKED_MAX}) AS d
                            LEFT JOIN LATERAL (SELECT * FROM message AS m
                                WHERE m.key = d.message AND m.day = d.message_day LIMIT 1) AS m ON true
@@ -124,6 +128,12 @@ pub(crate) async fn ends(db: &Db, conn: &Conn, endpoint: EndpointNo) -> Result<Q
     static SQL: LazyLock<String> = LazyLock::new(|| format!("SELECT trimmed, last FROM ({ENDS}) AS queue"));
     let (no, before, day) = asks(db, endpoint);
     Ok(read_ends(&conn.query_one(&SQL, &[&no, &before, &day]).await?, 0))
+}
+
+/// Notes where queues begin, up to each of which all is gone, or is about to go; and some of the rest may be. It is
+/// known up to where something is.
+pub(crate) async fn begin_anew(tx: &Tx, endpoints: &[i32], gone_upto: &[i64]) -> Result<(), Fault> {
+    tx.execute(BEGIN_ANEW, &[&endpoints, &gone_upto]).await.map(drop)
 }
 
 /// Reads `trimmed` and `last` of [`ENDS`], the first of which is this column.
