@@ -96,7 +96,8 @@ CREATE TABLE endpoint (
     read_seq bigint NOT NULL DEFAULT 0,   -- up to here readers were done when it was pushed again
     draining_since bigint,        -- it left push then, and something may still be in flight
     ended_seq bigint DEFAULT 0,   -- of a deleted one: up to here nothing is owed any more; NULL: nothing at all
-    trimmed_seq bigint NOT NULL DEFAULT 0,
+    trimmed_seq bigint NOT NULL DEFAULT 0,       -- retention removed something up to here
+    begin_seq bigint NOT NULL DEFAULT 0,         -- ... and everything up to here
     trimmed_attempt bigint NOT NULL DEFAULT 0,
     created_at bigint NOT NULL,
     updated_at bigint NOT NULL,
@@ -108,6 +109,7 @@ CREATE INDEX endpoint_draining ON endpoint (no) WHERE draining_since IS NOT NULL
 CREATE INDEX endpoint_ending ON endpoint (no) WHERE deleted_at IS NOT NULL AND ended_seq IS NOT NULL;
 CREATE INDEX endpoint_ended ON endpoint (no) WHERE deleted_at IS NOT NULL AND ended_seq IS NULL;
 
+-- Its rows change with each read: room is left beside them, so that the indexes need not change too.
 CREATE TABLE consumer (
     endpoint integer NOT NULL,
     name text COLLATE "C" NOT NULL,
@@ -118,10 +120,10 @@ CREATE TABLE consumer (
     idle_ms bigint NOT NULL,      -- removed when not seen for so long
     max_deliver integer NOT NULL, -- work queue: handed out so often before it is parked; 0: never parked
     seen_at bigint NOT NULL,
-    expires_at bigint NOT NULL,
+    expires_at bigint NOT NULL,   -- not before this: cut to a minute, since what is in an index should change rarely
     created_at bigint NOT NULL,
     PRIMARY KEY (endpoint, name)
-);
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.01);
 CREATE INDEX consumer_expires ON consumer (expires_at);
 
 -- A work queue's exceptions: what was taken of the seqs up to the handed one and is not done. What has no row is done.
@@ -129,13 +131,13 @@ CREATE TABLE consumer_item (
     endpoint integer NOT NULL,
     consumer text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
-    state smallint NOT NULL,      -- 0: taken, comes back at `due_at`; 1: parked
-    due_at bigint,
+    day integer NOT NULL,         -- its delivery's
+    due_at bigint,                -- it comes back then; NULL: it is parked
     holder text,                  -- who took it, if it was named
     delivered integer NOT NULL,   -- how often it was handed out
     PRIMARY KEY (endpoint, consumer, seq)
-);
-CREATE INDEX consumer_item_due ON consumer_item (endpoint, consumer, due_at) WHERE state = 0;
+) WITH (autovacuum_vacuum_scale_factor = 0.01);
+CREATE INDEX consumer_item_due ON consumer_item (endpoint, consumer, due_at, seq) WHERE due_at IS NOT NULL;
 
 -- The days that were or are written to: the newest of them is the one that is.
 CREATE TABLE open_day (

@@ -25,6 +25,11 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 /// A connection whose packets are not answered for so long is dead.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
+/// Statements are planned once: to plan one over the partitions of all days takes longer than to run it. So plans must
+/// not depend on how big the tables were then.
+const PLANS: &str =
+    "-c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_memoize=off";
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -33,8 +38,7 @@ pub(crate) enum Purpose {
     /// Writes: a commit waits for its standby as long as that takes, since one that is given up has happened anyway.
     /// A transaction in which nothing happens is ended by the server, so that one who stops within it holds up nobody.
     Writing,
-    /// The few connections of the hot path, whose statements are planned once: their plans must not depend on how big
-    /// the tables were then.
+    /// The few connections of the hot path.
     Hot,
 }
 
@@ -42,12 +46,8 @@ impl Purpose {
     fn settings(self) -> &'static str {
         match self {
             Self::Reading => "-c statement_timeout=15s",
-            Self::Writing => {
+            Self::Writing | Self::Hot => {
                 "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s"
-            }
-            Self::Hot => {
-                "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s \
-                 -c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
             }
         }
     }
@@ -66,7 +66,7 @@ impl Connector {
         let mut config: Config = url.parse().map_err(|error| Error::Unavailable(Arc::new(error)))?;
         let own = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config
-            .options(format!("{own}{} -c jit=off -c synchronous_commit=on", purpose.settings()))
+            .options(format!("{own}{} {PLANS} -c synchronous_commit=on", purpose.settings()))
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .connect_timeout(CONNECT_MAX)
             .tcp_user_timeout(SILENT_MAX)

@@ -13,6 +13,7 @@ mod behind;
 mod catalog;
 mod committer;
 mod connect;
+mod consumer_rows;
 mod consumers;
 mod days;
 mod deliveries;

@@ -378,6 +378,13 @@ impl Days {
         self.seen.invalidate_all();
     }
 
+    /// The latest day that is known to lie not behind a delivery with this key, which there may not be yet.
+    pub(crate) fn not_before(&self, key: i64) -> i32 {
+        let known = self.seen.get(&EndpointNo(codec::no(key)));
+        let spans = known.iter().flat_map(|spans| spans.iter());
+        spans.filter(|span| span.first <= key).map(|span| span.day).max().unwrap_or(i32::MIN)
+    }
+
     /// The days of what is settled, by key. What is gone has none.
     async fn of(&self, conn: &Conn, settlements: &[Settlement]) -> Result<HashMap<i64, i32>, Fault> {
         let mut days = HashMap::with_capacity(settlements.len());
