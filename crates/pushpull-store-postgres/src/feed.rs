@@ -19,17 +19,18 @@ use crate::{
 };
 
 /// Where a queue begins and ends, and up to where retention has removed something of it. What is before its beginning is
-/// about to go, if it is not gone yet. `$1` is the endpoint, `$2` the
-/// key that is before its first, `$3` a day on which something is known to have joined it: nothing newer lies before.
+/// about to go, if it is not gone yet.
+///
+/// `$1` is the endpoint, `$2` the key before its first, `$3` the last day on which something is known to have joined it:
+/// what joined it last did so on that day or later. A scan of the partitions of all days would take ten times as long.
 pub(crate) const ENDS: &str = "
     SELECT begin_seq AS trimmed, trimmed_seq AS removed, greatest(trimmed_seq, (
         SELECT max(key) FROM delivery WHERE key BETWEEN $2 AND $2 + (1::bigint << 40) - 1 AND day >= $3) - $2) AS last
     FROM (SELECT coalesce(max(begin_seq), 0) AS begin_seq, coalesce(max(trimmed_seq), 0) AS trimmed_seq
           FROM endpoint WHERE no = $1) AS retention";
 
-/// Where queues begin once retention has removed deliveries of them: up to a place all, or some beyond that.
-///
-/// An old message that was sent by hand stood late in the queue: what is before it may be kept.
+/// Queues begin at the first delivery that is kept. There may be one before the place up to which retention has removed
+/// something: an old message that was sent by hand stood late in the queue.
 const BEGIN_ANEW: &str = "
     UPDATE endpoint e SET begin_seq = least(e.trimmed_seq, (
         SELECT min(key) FROM delivery
@@ -130,8 +131,8 @@ pub(crate) async fn ends(db: &Db, conn: &Conn, endpoint: EndpointNo) -> Result<Q
     Ok(read_ends(&conn.query_one(&SQL, &[&no, &before, &day]).await?, 0))
 }
 
-/// Notes where queues begin, up to each of which all is gone, or is about to go; and some of the rest may be. It is
-/// known up to where something is.
+/// Notes where queues begin, once it is noted up to where retention removes something of each. All of a queue up to a
+/// place is gone, or about to go.
 pub(crate) async fn begin_anew(tx: &Tx, endpoints: &[i32], gone_upto: &[i64]) -> Result<(), Fault> {
     tx.execute(BEGIN_ANEW, &[&endpoints, &gone_upto]).await.map(drop)
 }
