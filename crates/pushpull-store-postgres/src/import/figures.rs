@@ -38,12 +38,17 @@ impl Figures {
     pub fn differences(&self, other: &Self) -> Option<String> {
         const SHOWN_MAX: usize = 8;
         let names = self.0.keys().chain(other.0.keys().filter(|name| !self.0.contains_key(*name)));
-        let differing: Vec<String> = names
-            .filter(|name| self.get(name) != other.get(name))
+        let mut differing: Vec<&String> =
+            names.filter(|name| self.get(name) != other.get(name)).collect();
+        // How many rows there are says most.
+        differing.sort_by_key(|name| !name.ends_with(" rows"));
+        let more = differing.len().saturating_sub(SHOWN_MAX);
+        let shown: Vec<String> = differing
+            .iter()
+            .take(SHOWN_MAX)
             .map(|name| format!("{name}: {} and {}", self.get(name), other.get(name)))
             .collect();
-        let more = differing.len().saturating_sub(SHOWN_MAX);
-        let shown = differing.iter().take(SHOWN_MAX).cloned().collect::<Vec<_>>().join("; ");
+        let shown = shown.join("; ");
         match more {
             _ if differing.is_empty() => None,
             0 => Some(shown),
