@@ -1,6 +1,7 @@
 //! An embedded store, moved into PostgreSQL: nobody who calls the server notices.
 
 mod cut_off;
+mod days;
 mod refused;
 
 use std::time::Instant;
