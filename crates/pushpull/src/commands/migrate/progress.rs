@@ -27,26 +27,20 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn start() -> Self {
-        let now = Instant::now();
-        let on_terminal = stderr().is_terminal();
-        Self { on_terminal, begun: now, shown: now, looked: 0, total: 0, done: 0, before: 0 }
+    /// So many rows are to be there in the end, and so many are already.
+    pub(super) fn start(total: u64, before: u64) -> Self {
+        let (on_terminal, now) = (stderr().is_terminal(), Instant::now());
+        if before > 0 {
+            eprintln!("going on after {before} of {total} rows");
+        }
+        Self { on_terminal, begun: now, shown: now, looked: 0, total, done: before, before }
     }
 
-    /// A row was looked at.
-    pub(super) fn looked(&mut self) {
+    /// A row is looked at.
+    pub(super) fn looks(&mut self) {
         self.looked += 1;
         if self.looked.is_multiple_of(LOOK_EVERY) && self.is_time() {
             self.show(&format!("looking at the store: {} rows", self.looked));
-        }
-    }
-
-    /// So many rows are to be there in the end, and so many are already.
-    pub(super) fn begin(&mut self, total: u64, before: u64) {
-        (self.total, self.done, self.before) = (total, before, before);
-        self.begun = Instant::now();
-        if before > 0 {
-            self.line(&format!("going on after {before} of {total} rows"));
         }
     }
 
@@ -59,32 +53,29 @@ impl Progress {
         }
     }
 
-    /// A table was moved.
+    /// All of a table was moved.
     pub(super) fn ended(&mut self, table: &str) {
-        if !self.on_terminal {
-            let text = self.text(table);
-            self.line(&text);
-        }
+        let text = self.text(table);
+        self.show(&text);
     }
 
-    /// A table is compared.
-    pub(super) fn checks(&mut self, table: &str) {
-        self.show(&format!("comparing both sides: {table}"));
+    /// Both sides are compared.
+    pub(super) fn compares(&mut self) {
+        self.show("comparing both sides");
     }
 
-    /// What comes next is no progress.
-    pub(super) fn end(&mut self) {
+    /// A table of them.
+    pub(super) fn comparing(&mut self, table: &str) {
         if self.on_terminal {
-            self.show("");
+            self.show(&format!("comparing both sides: {table}"));
         }
     }
 
     fn text(&self, table: &str) -> String {
-        let seconds = self.begun.elapsed().as_secs_f64();
-        let rate = (self.done - self.before) as f64 / seconds.max(0.001);
+        let rate = (self.done - self.before) as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
         let bar = if self.on_terminal { bar(self.done, self.total) } else { String::new() };
         let percent = (self.done * 100).checked_div(self.total).unwrap_or(100);
-        let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1.0);
+        let left = self.total.saturating_sub(self.done) as f64 / rate.max(1.0);
         let (done, total, left) = (self.done, self.total, time(left as u64));
         format!("{bar}{percent:>3} % {table}: {done} of {total} rows, {rate:.0} rows/s, {left} left")
     }
@@ -103,12 +94,13 @@ impl Progress {
             eprintln!("{text}");
         }
     }
+}
 
-    /// A line that stays.
-    fn line(&mut self, text: &str) {
-        self.show(text);
+impl Drop for Progress {
+    /// What is said next stands on a line of its own.
+    fn drop(&mut self) {
         if self.on_terminal {
-            eprintln!();
+            drop(write!(stderr(), "\r\x1b[K"));
         }
     }
 }
