@@ -25,13 +25,14 @@ pub(crate) const ENDS: &str = "
     FROM (SELECT coalesce(max(begin_seq), 0) AS begin_seq, coalesce(max(trimmed_seq), 0) AS trimmed_seq
           FROM endpoint WHERE no = $1) AS retention";
 
-/// Notes where the queues of endpoints `$1` begin, once retention has removed something of them.
+/// Notes where the queues of endpoints `$1` begin, of which retention removes the day `$2`.
 ///
 /// An old message that was sent by hand stood late in the queue: what is before it may be kept.
 pub(crate) const BEGIN_ANEW: &str = "
-    UPDATE endpoint e SET begin_seq = least(e.trimmed_seq, (
+    UPDATE endpoint e SET begin_seq = greatest(e.begin_seq, least(e.trimmed_seq, (
         SELECT min(key) FROM delivery
-        WHERE key BETWEEN e.no::bigint << 40 AND (e.no::bigint << 40) + e.trimmed_seq) - (e.no::bigint << 40) - 1)
+        WHERE key BETWEEN e.no::bigint << 40 AND (e.no::bigint << 40) + e.trimmed_seq AND day > $2)
+            - (e.no::bigint << 40) - 1))
     WHERE e.no = ANY ($1)";
 
 /// One page: what is wanted of what comes after `$4`, up to `$5`, and lies on the day `$6` or later; and the last row

@@ -13,6 +13,7 @@ use crate::{
     Db,
     days::{DAY_MILLIS, PARTITIONED},
     fault::Fault,
+    feed::BEGIN_ANEW,
     pool::Lent,
     tx::Tx,
 };
@@ -21,14 +22,14 @@ use crate::{
 const KEPT: i16 = 0;
 /// Nobody writes to it any more; how far each application's positions went.
 const APPS: i16 = 1;
-/// From here on it goes, whatever comes: how far each endpoint's seqs went.
-const DELIVERIES: i16 = 2;
+/// From here on it goes, whatever comes: first what joined a queue on a later day.
+const LATER: i16 = 2;
+/// How far each endpoint's seqs went, and where its queue begins without this day.
+const DELIVERIES: i16 = 3;
 /// How far each endpoint's attempts went.
-const ATTEMPTS: i16 = 3;
-/// What joined a queue on a later day.
-const LATER: i16 = 4;
+const ATTEMPTS: i16 = 4;
+/// The users' own ids of its messages. Then the partitions.
 const EVENT_IDS: i16 = 5;
-const PARTITIONS: i16 = 6;
 
 /// Applications, or endpoints, in one transaction.
 const NUMBERS_MAX: i64 = 200;
@@ -39,7 +40,7 @@ pub(super) const WAIT: &str = "1s";
 
 /// A day, and how far it has come.
 struct Day {
-    day: i32,
+    no: i32,
     stage: i16,
     reached: i64,
     messages: i64,
@@ -59,16 +60,16 @@ pub(super) async fn step(
     let Some(found) = conn.query_opt(sql, &[]).await? else { return Ok(()) };
     let day = Day::of(&found);
     let before = db.clock.now().before(retention.messages).as_millis();
-    let is_old = (i64::from(day.day) + 1) * DAY_MILLIS <= before;
+    let is_old = (i64::from(day.no) + 1) * DAY_MILLIS <= before;
     if !is_old && day.stage <= APPS {
         return Ok(());
     }
     let goes_on = match day.stage {
         KEPT => begin(db, &day).await,
         APPS => apps(db, day, before).await,
+        LATER => later(db, day, trimmed).await,
         DELIVERIES => deliveries(db, day).await,
         ATTEMPTS => attempts(db, day).await,
-        LATER => later(db, day, trimmed).await,
         EVENT_IDS => event_ids(db, day).await,
         _ => drop_partitions(db, conn, &day, trimmed).await,
     };
@@ -87,13 +88,13 @@ pub(super) async fn step(
 /// transaction ends.
 pub(crate) async fn is_going(tx: &Tx, day: i32) -> Result<bool, Fault> {
     let row = tx.query_opt("SELECT stage FROM made_day WHERE day = $1 FOR SHARE", &[&day]).await?;
-    Ok(row.is_none_or(|row| row.get::<_, i16>(0) >= DELIVERIES))
+    Ok(row.is_none_or(|row| row.get::<_, i16>(0) >= LATER))
 }
 
 impl Day {
     fn of(row: &Row) -> Self {
         Self {
-            day: row.get(0),
+            no: row.get(0),
             stage: row.get(1),
             reached: row.get(2),
             messages: row.get(3),
@@ -112,7 +113,7 @@ impl Day {
     async fn save(&self, tx: &Tx) -> Result<(), Fault> {
         tx.execute(
             "UPDATE made_day SET stage = $2, reached = $3, messages = $4, cancelled = $5 WHERE day = $1",
-            &[&self.day, &self.stage, &self.reached, &self.messages, &self.cancelled],
+            &[&self.no, &self.stage, &self.reached, &self.messages, &self.cancelled],
         )
         .await?;
         Ok(())
@@ -122,9 +123,9 @@ impl Day {
 /// Waits until nobody has anything uncommitted in a day's tables. Nobody begins, since a newer day is written to.
 async fn begin(db: &Arc<Db>, day: &Day) -> Result<bool, Fault> {
     let tx = db.begin().await?;
-    let tables = PARTITIONED.map(|table| format!("{table}_{}", day.day)).join(", ");
+    let tables = PARTITIONED.map(|table| format!("{table}_{}", day.no)).join(", ");
     tx.conn().batch(&format!("SET LOCAL lock_timeout = '{WAIT}'; LOCK TABLE {tables} IN SHARE MODE")).await?;
-    Day { day: day.day, stage: APPS, reached: 0, messages: 0, cancelled: 0 }.save(&tx).await?;
+    Day { no: day.no, stage: APPS, reached: 0, messages: 0, cancelled: 0 }.save(&tx).await?;
     tx.commit().await?;
     Ok(true)
 }
@@ -150,7 +151,7 @@ fn last_of(numbers: &[i32]) -> Option<i64> {
 
 async fn apps(db: &Arc<Db>, day: Day, before: i64) -> Result<bool, Fault> {
     let tx = db.begin().await?;
-    let found = tx.query(&numbers("message", day.day), &[&day.reached, &NUMBERS_MAX]).await?;
+    let found = tx.query(&numbers("message", day.no), &[&day.reached, &NUMBERS_MAX]).await?;
     let apps: Vec<i32> = found.iter().map(|row| row.get(0)).collect();
     lock_apps(&tx, &apps).await?;
     let ends = format!(
@@ -159,7 +160,7 @@ async fn apps(db: &Arc<Db>, day: Day, before: i64) -> Result<bool, Fault> {
              WHERE key >= a.no::bigint << 40 ORDER BY key LIMIT 1) first
          CROSS JOIN LATERAL (SELECT key, created_at FROM message_{0}
              WHERE key < (a.no::bigint + 1) << 40 ORDER BY key DESC LIMIT 1) last",
-        day.day
+        day.no
     );
     let ends = tx.query(&ends, &[&apps]).await?;
     if ends.iter().any(|row| row.get::<_, i64>(2) >= before) {
@@ -189,10 +190,10 @@ async fn deliveries(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
         "SELECT endpoint, max(key), count(*) FILTER (WHERE state = 0), count(*)
          FROM (SELECT endpoint, key, state FROM delivery_{} WHERE key > $1 ORDER BY key LIMIT $2) looked
          GROUP BY endpoint",
-        day.day
+        day.no
     );
     let counted = tx.query(&count, &[&day.reached, &COUNTED_MAX]).await?;
-    write_seqs(&tx, &counted).await?;
+    write_seqs(&tx, day.no, &counted, true).await?;
     let sum = |column| counted.iter().map(|row| row.get::<_, i64>(column)).sum::<i64>();
     let last = counted.iter().map(|row| row.get(1)).max().filter(|_| sum(3) == COUNTED_MAX);
     Day { cancelled: day.cancelled + sum(2), ..day }.reach(last).save(&tx).await?;
@@ -200,23 +201,31 @@ async fn deliveries(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// Up to where seqs of endpoints went: rows of an endpoint and a key.
-async fn write_seqs(tx: &Tx, rows: &[Row]) -> Result<(), Fault> {
+/// How far the seqs of endpoints went. Of a day itself everything up to there is gone with it, unless something went
+/// that stood later in the queue: those endpoints come back, and all of them if `$3` is false.
+const WRITE_SEQS: &str = "
+    UPDATE endpoint SET trimmed_seq = greatest(trimmed_seq, l.last),
+        begin_seq = CASE WHEN $3 AND trimmed_seq <= l.last THEN greatest(begin_seq, l.last) ELSE begin_seq END
+    FROM unnest($1::integer[], $2::bigint[]) AS l (no, last) WHERE endpoint.no = l.no
+    RETURNING endpoint.no, NOT $3 OR trimmed_seq > l.last";
+
+/// Writes down how far the seqs of endpoints went, and where their queues begin without a day: rows of an endpoint and
+/// a key. Their applications are locked before.
+async fn write_seqs(tx: &Tx, day: i32, rows: &[Row], is_of_day: bool) -> Result<(), Fault> {
     let (endpoints, last): (Vec<i32>, Vec<i64>) =
         rows.iter().map(|row| (row.get::<_, i32>(0), codec::place(row.get(1)).cast_signed())).unzip();
     lock_apps_of(tx, &endpoints).await?;
-    tx.execute(
-        "UPDATE endpoint SET trimmed_seq = greatest(trimmed_seq, l.last)
-         FROM unnest($1::integer[], $2::bigint[]) AS l (no, last) WHERE endpoint.no = l.no",
-        &[&endpoints, &last],
-    )
-    .await?;
+    let written = tx.query(WRITE_SEQS, &[&endpoints, &last, &is_of_day]).await?;
+    let unsure: Vec<i32> = written.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
+    if !unsure.is_empty() {
+        tx.execute(BEGIN_ANEW, &[&unsure, &day]).await?;
+    }
     Ok(())
 }
 
 async fn attempts(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
     let tx = db.begin().await?;
-    let found = tx.query(&numbers("attempt", day.day), &[&day.reached, &NUMBERS_MAX]).await?;
+    let found = tx.query(&numbers("attempt", day.no), &[&day.reached, &NUMBERS_MAX]).await?;
     let endpoints: Vec<i32> = found.iter().map(|row| row.get(0)).collect();
     lock_apps_of(&tx, &endpoints).await?;
     let write = format!(
@@ -225,7 +234,7 @@ async fn attempts(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
              CROSS JOIN LATERAL (SELECT key FROM attempt_{}
                  WHERE key < (e.no::bigint + 1) << 40 ORDER BY key DESC LIMIT 1) last) l
          WHERE endpoint.no = l.no",
-        day.day
+        day.no
     );
     tx.execute(&write, &[&endpoints]).await?;
     day.reach(last_of(&endpoints)).save(&tx).await?;
@@ -239,11 +248,12 @@ async fn later(db: &Arc<Db>, day: Day, trimmed: &mut Trimmed) -> Result<bool, Fa
     let tx = db.begin().await?;
     let sql =
         "SELECT endpoint, key, day FROM delivery WHERE message_day = $1 AND day <> message_day LIMIT $2";
-    let found = tx.query(sql, &[&day.day, &ROWS_MAX]).await?;
+    let found = tx.query(sql, &[&day.no, &ROWS_MAX]).await?;
     let mut places: Vec<(i64, i32)> = found.iter().map(|row| (row.get(1), row.get(2))).collect();
     places.sort_unstable();
     let (keys, days): (Vec<i64>, Vec<i32>) = places.into_iter().unzip();
-    write_seqs(&tx, &last_of_each(&tx, &keys).await?).await?;
+    let ends = last_of_each(&tx, &keys).await?;
+    lock_apps_of(&tx, &ends.iter().map(|row| row.get(0)).collect::<Vec<_>>()).await?;
     let lock = "SELECT d.state FROM unnest($1::bigint[], $2::integer[]) AS k (key, day)
                 CROSS JOIN LATERAL (SELECT state FROM delivery
                     WHERE delivery.key = k.key AND delivery.day = k.day FOR UPDATE) d";
@@ -251,6 +261,7 @@ async fn later(db: &Arc<Db>, day: Day, trimmed: &mut Trimmed) -> Result<bool, Fa
     let delete = "DELETE FROM delivery d USING unnest($1::bigint[], $2::integer[]) AS k (key, day)
                   WHERE d.key = k.key AND d.day = k.day";
     tx.execute(delete, &[&keys, &days]).await?;
+    write_seqs(&tx, day.no, &ends, false).await?;
     let is_full = keys.len() as i64 == ROWS_MAX;
     day.reach(is_full.then_some(0)).save(&tx).await?;
     tx.commit().await?;
@@ -272,7 +283,7 @@ async fn event_ids(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
     let tx = db.begin().await?;
     let sql = "DELETE FROM event_id WHERE (app, event_id) IN (
                    SELECT app, event_id FROM event_id WHERE day = $1 LIMIT $2)";
-    let removed = tx.execute(sql, &[&day.day, &ROWS_MAX]).await?;
+    let removed = tx.execute(sql, &[&day.no, &ROWS_MAX]).await?;
     day.reach((removed == ROWS_MAX.cast_unsigned()).then_some(0)).save(&tx).await?;
     tx.commit().await?;
     Ok(true)
@@ -281,11 +292,11 @@ async fn event_ids(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
 async fn drop_partitions(db: &Arc<Db>, conn: &Lent, day: &Day, trimmed: &mut Trimmed) -> Result<bool, Fault> {
     // What is owed ends first; a message is there as long as anything of it is.
     for table in ["delivery", "attempt", "message"] {
-        detach(conn, table, day.day).await?;
+        detach(conn, table, day.no).await?;
     }
     let tx = db.begin().await?;
-    tx.execute("DELETE FROM open_day WHERE day = $1", &[&day.day]).await?;
-    tx.execute("DELETE FROM made_day WHERE day = $1", &[&day.day]).await?;
+    tx.execute("DELETE FROM open_day WHERE day = $1", &[&day.no]).await?;
+    tx.execute("DELETE FROM made_day WHERE day = $1", &[&day.no]).await?;
     tx.commit().await?;
     db.days.forget();
     trimmed.messages += day.messages.cast_unsigned();

@@ -6,7 +6,7 @@ use pushpull_domain::{CancelReason, DeliveryState, EndpointNo};
 use pushpull_store::{REVOKED_KEYS_KEPT, Retention, Trimmed, codec};
 
 use super::{ROWS_MAX, lock_apps};
-use crate::{Db, fault::Fault, rows::state_number, tx::Tx};
+use crate::{Db, consumers, fault::Fault, rows::state_number, tx::Tx};
 
 /// Endpoints whose end is gone on with in one step.
 const ENDING_MAX: usize = 10;
@@ -80,9 +80,10 @@ pub(super) async fn endpoints(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(),
     ended_endpoints(db, trimmed).await
 }
 
-/// Endpoints of which nothing is owed, and of those which ones have deliveries.
+/// Endpoints of which nothing is owed; which of them have no deliveries, and which left consumers.
 const ENDED: &str = "
-    SELECT e.no, d.key IS NULL FROM (
+    SELECT e.no, d.key IS NULL, EXISTS (SELECT FROM consumer WHERE endpoint = e.no)
+        OR EXISTS (SELECT FROM consumer_item WHERE endpoint = e.no) FROM (
         SELECT no FROM endpoint WHERE deleted_at IS NOT NULL AND ended_seq IS NULL AND no > $1 ORDER BY no LIMIT $2) e
     LEFT JOIN LATERAL (SELECT key FROM delivery
         WHERE key BETWEEN e.no::bigint << 40 AND ((e.no::bigint + 1) << 40) - 1 LIMIT 1) d ON true
@@ -92,12 +93,11 @@ async fn ended_endpoints(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Faul
     let tx = db.begin().await?;
     let looked = tx.query(ENDED, &[&db.trimmer.progress().ended_endpoint, &ENDED_LOOKED_MAX]).await?;
     let ended: Vec<i32> = looked.iter().map(|row| row.get(0)).collect();
-    let items = "DELETE FROM consumer_item WHERE (endpoint, consumer, seq) IN (
-                     SELECT endpoint, consumer, seq FROM consumer_item WHERE endpoint = ANY ($1) LIMIT $2)";
-    let consumers = "DELETE FROM consumer WHERE (endpoint, name) IN (
-                         SELECT endpoint, name FROM consumer WHERE endpoint = ANY ($1) LIMIT $2)";
-    for sql in [items, consumers] {
-        if tx.execute(sql, &[&ended, &ROWS_MAX]).await? == ROWS_MAX.cast_unsigned() {
+    let mut room = ROWS_MAX.cast_unsigned();
+    for row in looked.iter().filter(|row| row.get(2)) {
+        room -=
+            consumers::remove_some_of(&tx, EndpointNo(row.get::<_, i32>(0).cast_unsigned()), room).await?;
+        if room == 0 {
             // Come back to these.
             trimmed.more = true;
             return tx.commit().await;
