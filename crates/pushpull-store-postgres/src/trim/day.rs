@@ -13,7 +13,7 @@ use crate::{
     Db,
     days::{DAY_MILLIS, PARTITIONED},
     fault::Fault,
-    feed::BEGIN_ANEW,
+    feed,
     pool::Lent,
     tx::Tx,
 };
@@ -22,12 +22,12 @@ use crate::{
 const KEPT: i16 = 0;
 /// Nobody writes to it any more; how far each application's positions went.
 const APPS: i16 = 1;
-/// From here on it goes, whatever comes: first what joined a queue on a later day.
-const LATER: i16 = 2;
-/// How far each endpoint's seqs went, and where its queue begins without this day.
-const DELIVERIES: i16 = 3;
+/// From here on it goes, whatever comes: how far each endpoint's seqs went.
+const DELIVERIES: i16 = 2;
 /// How far each endpoint's attempts went.
-const ATTEMPTS: i16 = 4;
+const ATTEMPTS: i16 = 3;
+/// What joined a queue on a later day.
+const LATER: i16 = 4;
 /// The users' own ids of its messages. Then the partitions.
 const EVENT_IDS: i16 = 5;
 
@@ -67,9 +67,9 @@ pub(super) async fn step(
     let goes_on = match day.stage {
         KEPT => begin(db, &day).await,
         APPS => apps(db, day, before).await,
-        LATER => later(db, day, trimmed).await,
         DELIVERIES => deliveries(db, day).await,
         ATTEMPTS => attempts(db, day).await,
+        LATER => later(db, day, trimmed).await,
         EVENT_IDS => event_ids(db, day).await,
         _ => drop_partitions(db, conn, &day, trimmed).await,
     };
@@ -88,7 +88,7 @@ pub(super) async fn step(
 /// transaction ends.
 pub(crate) async fn is_going(tx: &Tx, day: i32) -> Result<bool, Fault> {
     let row = tx.query_opt("SELECT stage FROM made_day WHERE day = $1 FOR SHARE", &[&day]).await?;
-    Ok(row.is_none_or(|row| row.get::<_, i16>(0) >= LATER))
+    Ok(row.is_none_or(|row| row.get::<_, i16>(0) >= DELIVERIES))
 }
 
 impl Day {
@@ -193,7 +193,10 @@ async fn deliveries(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
         day.no
     );
     let counted = tx.query(&count, &[&day.reached, &COUNTED_MAX]).await?;
-    write_seqs(&tx, day.no, &counted, true).await?;
+    let (endpoints, last) = places(&counted);
+    write_seqs(&tx, &endpoints, &last).await?;
+    // Readers are told that these are gone from now on, before they are.
+    feed::begin_anew(&tx, &endpoints, &last).await?;
     let sum = |column| counted.iter().map(|row| row.get::<_, i64>(column)).sum::<i64>();
     let last = counted.iter().map(|row| row.get(1)).max().filter(|_| sum(3) == COUNTED_MAX);
     Day { cancelled: day.cancelled + sum(2), ..day }.reach(last).save(&tx).await?;
@@ -201,25 +204,20 @@ async fn deliveries(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// How far the seqs of endpoints went. Of a day itself everything up to there is gone with it, unless something went
-/// that stood later in the queue: those endpoints come back, and all of them if `$3` is false.
-const WRITE_SEQS: &str = "
-    UPDATE endpoint SET trimmed_seq = greatest(trimmed_seq, l.last),
-        begin_seq = CASE WHEN $3 AND trimmed_seq <= l.last THEN greatest(begin_seq, l.last) ELSE begin_seq END
-    FROM unnest($1::integer[], $2::bigint[]) AS l (no, last) WHERE endpoint.no = l.no
-    RETURNING endpoint.no, NOT $3 OR trimmed_seq > l.last";
+/// Rows of an endpoint and a key.
+fn places(rows: &[Row]) -> (Vec<i32>, Vec<i64>) {
+    rows.iter().map(|row| (row.get::<_, i32>(0), codec::place(row.get(1)).cast_signed())).unzip()
+}
 
-/// Writes down how far the seqs of endpoints went, and where their queues begin without a day: rows of an endpoint and
-/// a key. Their applications are locked before.
-async fn write_seqs(tx: &Tx, day: i32, rows: &[Row], is_of_day: bool) -> Result<(), Fault> {
-    let (endpoints, last): (Vec<i32>, Vec<i64>) =
-        rows.iter().map(|row| (row.get::<_, i32>(0), codec::place(row.get(1)).cast_signed())).unzip();
-    lock_apps_of(tx, &endpoints).await?;
-    let written = tx.query(WRITE_SEQS, &[&endpoints, &last, &is_of_day]).await?;
-    let unsure: Vec<i32> = written.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
-    if !unsure.is_empty() {
-        tx.execute(BEGIN_ANEW, &[&unsure, &day]).await?;
-    }
+/// Up to where seqs of endpoints went.
+async fn write_seqs(tx: &Tx, endpoints: &[i32], last: &[i64]) -> Result<(), Fault> {
+    lock_apps_of(tx, endpoints).await?;
+    tx.execute(
+        "UPDATE endpoint SET trimmed_seq = greatest(trimmed_seq, l.last)
+         FROM unnest($1::integer[], $2::bigint[]) AS l (no, last) WHERE endpoint.no = l.no",
+        &[&endpoints, &last],
+    )
+    .await?;
     Ok(())
 }
 
@@ -249,11 +247,11 @@ async fn later(db: &Arc<Db>, day: Day, trimmed: &mut Trimmed) -> Result<bool, Fa
     let sql =
         "SELECT endpoint, key, day FROM delivery WHERE message_day = $1 AND day <> message_day LIMIT $2";
     let found = tx.query(sql, &[&day.no, &ROWS_MAX]).await?;
-    let mut places: Vec<(i64, i32)> = found.iter().map(|row| (row.get(1), row.get(2))).collect();
-    places.sort_unstable();
-    let (keys, days): (Vec<i64>, Vec<i32>) = places.into_iter().unzip();
-    let ends = last_of_each(&tx, &keys).await?;
-    lock_apps_of(&tx, &ends.iter().map(|row| row.get(0)).collect::<Vec<_>>()).await?;
+    let mut rows: Vec<(i64, i32)> = found.iter().map(|row| (row.get(1), row.get(2))).collect();
+    rows.sort_unstable();
+    let (keys, days): (Vec<i64>, Vec<i32>) = rows.into_iter().unzip();
+    let (endpoints, last) = places(&last_of_each(&tx, &keys).await?);
+    write_seqs(&tx, &endpoints, &last).await?;
     let lock = "SELECT d.state FROM unnest($1::bigint[], $2::integer[]) AS k (key, day)
                 CROSS JOIN LATERAL (SELECT state FROM delivery
                     WHERE delivery.key = k.key AND delivery.day = k.day FOR UPDATE) d";
@@ -261,7 +259,7 @@ async fn later(db: &Arc<Db>, day: Day, trimmed: &mut Trimmed) -> Result<bool, Fa
     let delete = "DELETE FROM delivery d USING unnest($1::bigint[], $2::integer[]) AS k (key, day)
                   WHERE d.key = k.key AND d.day = k.day";
     tx.execute(delete, &[&keys, &days]).await?;
-    write_seqs(&tx, day.no, &ends, false).await?;
+    feed::begin_anew(&tx, &endpoints, &vec![0; endpoints.len()]).await?;
     let is_full = keys.len() as i64 == ROWS_MAX;
     day.reach(is_full.then_some(0)).save(&tx).await?;
     tx.commit().await?;

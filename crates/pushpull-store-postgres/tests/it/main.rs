@@ -4,5 +4,6 @@
 
 mod conformance;
 mod nodes;
+mod readers;
 mod retention;
 mod support;
