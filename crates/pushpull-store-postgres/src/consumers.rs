@@ -22,8 +22,6 @@ use crate::{
 };
 
 /// What a piece of work gives, or why it was refused; then it has written nothing.
-pub(crate) use expiry::remove_some_of;
-
 pub(crate) type Outcome<T> = Result<Result<T, Refused>, Fault>;
 
 const FORGET: &str = "DELETE FROM consumer_item WHERE endpoint = $1 AND consumer = $2";

@@ -130,8 +130,8 @@ async fn begin(db: &Arc<Db>, day: &Day) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// The numbers that have rows in a table, from a key on: one seek for each.
-fn numbers(table: &str, day: i32) -> String {
+/// The numbers that have rows in a table, after the key `$1`, at most `$2`: one seek for each.
+pub(super) fn numbers(table: &str, day: i32) -> String {
     format!(
         "WITH RECURSIVE numbers (key) AS (
              (SELECT key FROM {table}_{day} WHERE key > $1 ORDER BY key LIMIT 1)
