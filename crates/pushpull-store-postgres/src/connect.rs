@@ -46,8 +46,13 @@ impl Purpose {
     fn settings(self) -> &'static str {
         match self {
             Self::Reading => "-c statement_timeout=15s",
-            Self::Writing | Self::Hot => {
+            Self::Hot => {
                 "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s"
+            }
+            // Of the rows that a change names by keys and days none is found by reading all days for it.
+            Self::Writing => {
+                "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s \
+                 -c enable_hashjoin=off -c enable_mergejoin=off"
             }
         }
     }

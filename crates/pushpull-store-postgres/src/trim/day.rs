@@ -28,8 +28,8 @@ const DELIVERIES: i16 = 2;
 const ATTEMPTS: i16 = 3;
 /// What joined a queue on a later day.
 const LATER: i16 = 4;
+/// The users' own ids of its messages. Then the partitions.
 const EVENT_IDS: i16 = 5;
-const PARTITIONS: i16 = 6;
 
 /// Applications, or endpoints, in one transaction.
 const NUMBERS_MAX: i64 = 200;
@@ -40,7 +40,7 @@ pub(super) const WAIT: &str = "1s";
 
 /// A day, and how far it has come.
 struct Day {
-    day: i32,
+    no: i32,
     stage: i16,
     reached: i64,
     messages: i64,
@@ -60,7 +60,7 @@ pub(super) async fn step(
     let Some(found) = conn.query_opt(sql, &[]).await? else { return Ok(()) };
     let day = Day::of(&found);
     let before = db.clock.now().before(retention.messages).as_millis();
-    let is_old = (i64::from(day.day) + 1) * DAY_MILLIS <= before;
+    let is_old = (i64::from(day.no) + 1) * DAY_MILLIS <= before;
     if !is_old && day.stage <= APPS {
         return Ok(());
     }
@@ -94,7 +94,7 @@ pub(crate) async fn is_going(tx: &Tx, day: i32) -> Result<bool, Fault> {
 impl Day {
     fn of(row: &Row) -> Self {
         Self {
-            day: row.get(0),
+            no: row.get(0),
             stage: row.get(1),
             reached: row.get(2),
             messages: row.get(3),
@@ -113,7 +113,7 @@ impl Day {
     async fn save(&self, tx: &Tx) -> Result<(), Fault> {
         tx.execute(
             "UPDATE made_day SET stage = $2, reached = $3, messages = $4, cancelled = $5 WHERE day = $1",
-            &[&self.day, &self.stage, &self.reached, &self.messages, &self.cancelled],
+            &[&self.no, &self.stage, &self.reached, &self.messages, &self.cancelled],
         )
         .await?;
         Ok(())
@@ -123,15 +123,15 @@ impl Day {
 /// Waits until nobody has anything uncommitted in a day's tables. Nobody begins, since a newer day is written to.
 async fn begin(db: &Arc<Db>, day: &Day) -> Result<bool, Fault> {
     let tx = db.begin().await?;
-    let tables = PARTITIONED.map(|table| format!("{table}_{}", day.day)).join(", ");
+    let tables = PARTITIONED.map(|table| format!("{table}_{}", day.no)).join(", ");
     tx.conn().batch(&format!("SET LOCAL lock_timeout = '{WAIT}'; LOCK TABLE {tables} IN SHARE MODE")).await?;
-    Day { day: day.day, stage: APPS, reached: 0, messages: 0, cancelled: 0 }.save(&tx).await?;
+    Day { no: day.no, stage: APPS, reached: 0, messages: 0, cancelled: 0 }.save(&tx).await?;
     tx.commit().await?;
     Ok(true)
 }
 
-/// The numbers that have rows in a table, from a key on: one seek for each.
-fn numbers(table: &str, day: i32) -> String {
+/// The numbers that have rows in a table, after the key `$1`, at most `$2`: one seek for each.
+pub(super) fn numbers(table: &str, day: i32) -> String {
     format!(
         "WITH RECURSIVE numbers (key) AS (
              (SELECT key FROM {table}_{day} WHERE key > $1 ORDER BY key LIMIT 1)
@@ -151,7 +151,7 @@ fn last_of(numbers: &[i32]) -> Option<i64> {
 
 async fn apps(db: &Arc<Db>, day: Day, before: i64) -> Result<bool, Fault> {
     let tx = db.begin().await?;
-    let found = tx.query(&numbers("message", day.day), &[&day.reached, &NUMBERS_MAX]).await?;
+    let found = tx.query(&numbers("message", day.no), &[&day.reached, &NUMBERS_MAX]).await?;
     let apps: Vec<i32> = found.iter().map(|row| row.get(0)).collect();
     lock_apps(&tx, &apps).await?;
     let ends = format!(
@@ -160,7 +160,7 @@ async fn apps(db: &Arc<Db>, day: Day, before: i64) -> Result<bool, Fault> {
              WHERE key >= a.no::bigint << 40 ORDER BY key LIMIT 1) first
          CROSS JOIN LATERAL (SELECT key, created_at FROM message_{0}
              WHERE key < (a.no::bigint + 1) << 40 ORDER BY key DESC LIMIT 1) last",
-        day.day
+        day.no
     );
     let ends = tx.query(&ends, &[&apps]).await?;
     if ends.iter().any(|row| row.get::<_, i64>(2) >= before) {
@@ -190,7 +190,7 @@ async fn deliveries(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
         "SELECT endpoint, max(key), count(*) FILTER (WHERE state = 0), count(*)
          FROM (SELECT endpoint, key, state FROM delivery_{} WHERE key > $1 ORDER BY key LIMIT $2) looked
          GROUP BY endpoint",
-        day.day
+        day.no
     );
     let counted = tx.query(&count, &[&day.reached, &COUNTED_MAX]).await?;
     let (endpoints, last) = places(&counted);
@@ -223,7 +223,7 @@ async fn write_seqs(tx: &Tx, endpoints: &[i32], last: &[i64]) -> Result<(), Faul
 
 async fn attempts(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
     let tx = db.begin().await?;
-    let found = tx.query(&numbers("attempt", day.day), &[&day.reached, &NUMBERS_MAX]).await?;
+    let found = tx.query(&numbers("attempt", day.no), &[&day.reached, &NUMBERS_MAX]).await?;
     let endpoints: Vec<i32> = found.iter().map(|row| row.get(0)).collect();
     lock_apps_of(&tx, &endpoints).await?;
     let write = format!(
@@ -232,7 +232,7 @@ async fn attempts(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
              CROSS JOIN LATERAL (SELECT key FROM attempt_{}
                  WHERE key < (e.no::bigint + 1) << 40 ORDER BY key DESC LIMIT 1) last) l
          WHERE endpoint.no = l.no",
-        day.day
+        day.no
     );
     tx.execute(&write, &[&endpoints]).await?;
     day.reach(last_of(&endpoints)).save(&tx).await?;
@@ -246,7 +246,7 @@ async fn later(db: &Arc<Db>, day: Day, trimmed: &mut Trimmed) -> Result<bool, Fa
     let tx = db.begin().await?;
     let sql =
         "SELECT endpoint, key, day FROM delivery WHERE message_day = $1 AND day <> message_day LIMIT $2";
-    let found = tx.query(sql, &[&day.day, &ROWS_MAX]).await?;
+    let found = tx.query(sql, &[&day.no, &ROWS_MAX]).await?;
     let mut rows: Vec<(i64, i32)> = found.iter().map(|row| (row.get(1), row.get(2))).collect();
     rows.sort_unstable();
     let (keys, days): (Vec<i64>, Vec<i32>) = rows.into_iter().unzip();
@@ -281,7 +281,7 @@ async fn event_ids(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
     let tx = db.begin().await?;
     let sql = "DELETE FROM event_id WHERE (app, event_id) IN (
                    SELECT app, event_id FROM event_id WHERE day = $1 LIMIT $2)";
-    let removed = tx.execute(sql, &[&day.day, &ROWS_MAX]).await?;
+    let removed = tx.execute(sql, &[&day.no, &ROWS_MAX]).await?;
     day.reach((removed == ROWS_MAX.cast_unsigned()).then_some(0)).save(&tx).await?;
     tx.commit().await?;
     Ok(true)
@@ -290,11 +290,11 @@ async fn event_ids(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
 async fn drop_partitions(db: &Arc<Db>, conn: &Lent, day: &Day, trimmed: &mut Trimmed) -> Result<bool, Fault> {
     // What is owed ends first; a message is there as long as anything of it is.
     for table in ["delivery", "attempt", "message"] {
-        detach(conn, table, day.day).await?;
+        detach(conn, table, day.no).await?;
     }
     let tx = db.begin().await?;
-    tx.execute("DELETE FROM open_day WHERE day = $1", &[&day.day]).await?;
-    tx.execute("DELETE FROM made_day WHERE day = $1", &[&day.day]).await?;
+    tx.execute("DELETE FROM open_day WHERE day = $1", &[&day.no]).await?;
+    tx.execute("DELETE FROM made_day WHERE day = $1", &[&day.no]).await?;
     tx.commit().await?;
     db.days.forget();
     trimmed.messages += day.messages.cast_unsigned();
