@@ -18,6 +18,10 @@ const LEDGER: &str = "
         count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state BETWEEN 3 AND 5) FROM delivery";
 
 impl Upkeep for Postgres {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn trim(&self, retention: Retention) -> BoxFuture<'_, Result<Trimmed, Error>> {
         self.write(move |db| async move { trim::step(&db, retention).await })
     }
