@@ -18,8 +18,9 @@ use crate::{Append, Appended, CommitListener, Error, Idempotency, Ref, Store, Ta
 
 /// Most application snapshots that are kept in memory.
 const SNAPSHOTS_MAX: u64 = 100_000;
-/// How often a message is matched again because its application changed meanwhile, before it counts as busy.
-const MATCH_TRIES_MAX: usize = 20;
+/// How often a message is matched again because its application changed meanwhile, before it counts as busy: some
+/// seconds of nothing but changes, where each takes a turn over a network.
+const MATCH_TRIES_MAX: usize = 500;
 
 /// Most event types whose schedules are kept in memory.
 const SCHEDULES_MAX: u64 = 10_000;
