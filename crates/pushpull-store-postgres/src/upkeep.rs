@@ -103,10 +103,12 @@ impl Upkeep for Postgres {
 pub(crate) struct LongRead(Option<Lent>);
 
 impl Db {
-    /// Begins a read for which the server allows as long as it takes.
+    /// Begins a read of most of a table, for which the server allows as long as it takes.
     pub(crate) async fn long_read(&self) -> Result<LongRead, Fault> {
         let conn = LongRead(Some(self.reads.lend().await?));
-        conn.conn().batch("BEGIN READ ONLY; SET LOCAL statement_timeout = 0").await?;
+        conn.conn()
+            .batch("BEGIN READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on")
+            .await?;
         Ok(conn)
     }
 }

@@ -7,7 +7,7 @@ use pushpull_store::{Retention, Trimmed, codec};
 
 use tokio_postgres::types::ToSql;
 
-use super::{day::numbers, lock_apps};
+use super::{day::stages::numbers, lock_apps};
 use crate::{
     Db,
     days::{DAY_MILLIS, day_of},

@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{App, DeliveryState, FixedClock, SeededChance};
 use pushpull_store::{
-    Store,
-    conformance::fixture::{NINETY_DAYS, START, World, all, answer, first_page, message},
+    AttemptFilter, MessageFilter, Store,
+    conformance::fixture::{NINETY_DAYS, START, World, all, all_attempts, answer, first_page, message},
 };
 use pushpull_store_postgres::{Options, Postgres};
 use tokio::time::Instant;
@@ -76,6 +76,40 @@ async fn a_long_transaction_holds_up_retention_and_nobody_else() {
     }
 }
 
+/// Wherever a node died while it removed a day's partitions, the next one finishes, and what was removed is told.
+#[tokio::test]
+async fn a_day_that_was_half_removed_is_removed() {
+    let done = [
+        "ALTER TABLE delivery DETACH PARTITION delivery_{day}",
+        "DROP TABLE delivery_{day}",
+        "ALTER TABLE attempt DETACH PARTITION attempt_{day}; DROP TABLE attempt_{day}",
+        "ALTER TABLE message DETACH PARTITION message_{day}",
+        "DROP TABLE message_{day}; DELETE FROM open_day WHERE day = {day}",
+    ];
+    for died in 0..=done.len() {
+        let (world, app, other, url) = old().await;
+        while world.store.trim(NINETY_DAYS).await.unwrap().messages == 0 {
+            let sql = "SELECT day, stage FROM made_day ORDER BY day LIMIT 1";
+            let first = other.query_one(sql, &[]).await.unwrap();
+            if first.get::<_, i16>(1) == 7 {
+                let day = first.get::<_, i32>(0).to_string();
+                for step in &done[..died] {
+                    other.batch_execute(&step.replace("{day}", &day)).await.unwrap();
+                }
+                let two = node(&url, 2, &world.clock).await;
+                let trimmed = two.trim(NINETY_DAYS).await;
+                assert_eq!((trimmed.messages, trimmed.cancelled), (5, 5), "{died}");
+                break;
+            }
+        }
+        for table in ["message", "delivery", "attempt"] {
+            assert_eq!(partitions(&other, table).await.len(), 2, "{died}: {table}");
+        }
+        assert_eq!(world.publish(&app, message("next")).await.key.position.0, 6);
+        world.owes_pushed(1).await;
+    }
+}
+
 /// What another node removed meanwhile is no error for the one who settles it, with other things.
 #[tokio::test]
 async fn who_settles_need_not_know_what_is_gone() {
@@ -90,6 +124,55 @@ async fn who_settles_need_not_know_what_is_gone() {
     world.settle(gone, answer(200), DeliveryState::Delivered).await;
     world.settle(world.delivery(&new).await, answer(200), DeliveryState::Delivered).await;
     world.owes_pushed(0).await;
+}
+
+/// Of a deleted application no payload is kept, though its messages' day goes later.
+#[tokio::test]
+async fn payloads_of_a_deleted_application_do_not_wait_for_their_day() {
+    let url = new_database().await;
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let (app, kept) = (world.app("one").await, world.app("two").await);
+    for app in [&app, &kept] {
+        world.endpoint(app).await;
+        world.publish_many(app, 5).await;
+    }
+    world.store.delete_app(app.no).await.unwrap();
+    world.trim(NINETY_DAYS).await;
+    let other = connect(&url).await;
+    let left = "SELECT count(payload), (SELECT count(*) FROM app) FROM message";
+    let left = other.query_one(left, &[]).await.unwrap();
+    assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (5, 2));
+    world.owes_pushed(5).await;
+    world.clock.advance(TOO_OLD);
+    world.trim(NINETY_DAYS).await;
+    let left =
+        other.query_one("SELECT count(*), (SELECT count(*) FROM endpoint) FROM app", &[]).await.unwrap();
+    assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (1, 1), "nothing is left of it");
+}
+
+/// An attempt is found on whatever day it was written down, also if nothing else was written on that day.
+#[tokio::test]
+async fn attempts_are_found_by_their_time_though_nobody_else_writes() {
+    let url = new_database().await;
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    let sent = world.publish(&app, message("x")).await;
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_hours(24));
+        let delivery = world.delivery(&sent).await;
+        world.settle(delivery, answer(500), delivery.state).await;
+    }
+    for days in 0..3 {
+        let after = Some(START.after(Duration::from_hours(24 * days)));
+        let filter = AttemptFilter { message: MessageFilter { after, ..all() }, ..all_attempts() };
+        let found = world.store.attempts_at(endpoint.no, filter, first_page(9)).await.unwrap().items;
+        assert_eq!(found.len() as u64, 3 - days);
+        for (attempt, _) in found {
+            let by_id = world.store.attempt(sent.key, attempt.id).await.unwrap().unwrap();
+            assert_eq!(by_id.attempt, attempt.attempt);
+        }
+    }
 }
 
 /// Several nodes that remove at once remove each thing once.
