@@ -42,19 +42,25 @@ async fn nodes_that_are_killed_lose_nothing_and_hold_up_nobody() {
     for nth in 1..=kills {
         let_pass(trial.dice.millis(100, 800)).await;
         let node = trial.dice.below(NODES as u64) as usize;
-        trial.breaks(UNTIL_ARRIVED, async |cluster, dice| {
-            if dice.once_in(6) {
-                cluster.terminate(node);
-                let_pass(dice.millis(0, 60)).await;
-            }
-            cluster.kill(node).await;
-        })
-        .await;
+        trial
+            .breaks(UNTIL_ARRIVED, async |cluster, dice| {
+                if dice.once_in(6) {
+                    cluster.terminate(node);
+                    let_pass(dice.millis(0, 60)).await;
+                }
+                cluster.kill(node).await;
+            })
+            .await;
         if nth % STAYS_DEAD_EVERY == 0 {
             probe.measure("one of three nodes was killed", &trial.cluster.lives).await;
         }
         if trial.dice.once_in(5) {
-            trial.cluster.kill_starting(node, trial.dice.millis(0, 300)).await;
+            // It may have begun to work.
+            trial
+                .breaks(UNTIL_ARRIVED, async |cluster, dice| {
+                    cluster.kill_starting(node, dice.millis(0, 300)).await;
+                })
+                .await;
         }
         let_pass(trial.dice.millis(0, 300)).await;
         trial.cluster.restart(node).await;
@@ -69,21 +75,23 @@ async fn a_primary_that_is_killed_and_comes_back_or_is_replaced_loses_nothing() 
     let mut trial = Trial::start("cluster database", cluster).await;
     for _ in 0..POSTMASTER_KILLS {
         let_pass(trial.dice.millis(1_000, 2_000)).await;
-        trial.breaks(UNTIL_SHARED_OUT, async |cluster, dice| {
-            cluster.primary().kill();
-            let_pass(dice.millis(0, 2_000)).await;
-            cluster.primary().run().await;
-            probe.measure("the primary was killed, and is back", &cluster.lives).await;
-        })
-        .await;
+        trial
+            .breaks(UNTIL_SHARED_OUT, async |cluster, dice| {
+                cluster.primary().kill();
+                let_pass(dice.millis(0, 2_000)).await;
+                cluster.primary().run().await;
+                probe.measure("the primary was killed, and is back", &cluster.lives).await;
+            })
+            .await;
     }
     for _ in 0..FAILOVERS {
         let_pass(trial.dice.millis(1_000, 2_000)).await;
-        trial.breaks(UNTIL_SHARED_OUT, async |cluster, _| {
-            cluster.fail_over().await;
-            probe.measure("the standby was promoted", &cluster.lives).await;
-        })
-        .await;
+        trial
+            .breaks(UNTIL_SHARED_OUT, async |cluster, _| {
+                cluster.fail_over().await;
+                probe.measure("the standby was promoted", &cluster.lives).await;
+            })
+            .await;
         trial.cluster.replace_standby().await;
     }
     let longest = trial.cluster.lives.told().longest();
@@ -99,16 +107,17 @@ async fn a_node_that_is_paused_for_longer_than_its_lease_changes_nothing_when_it
     let mut trial = Trial::start("cluster pauses", cluster).await;
     for node in 0..NODES {
         let_pass(trial.dice.millis(1_000, 3_000)).await;
-        trial.breaks(UNTIL_ARRIVED, async |cluster, _| {
-            cluster.pause(node, true);
-            let address = cluster.lives.hide(node);
-            let paused = Instant::now();
-            probe.measure("one of three nodes is paused", &cluster.lives).await;
-            let_pass((LEASE + OVERSLEPT).saturating_sub(paused.elapsed())).await;
-            cluster.pause(node, false);
-            cluster.lives.set(node, address);
-        })
-        .await;
+        trial
+            .breaks(UNTIL_ARRIVED, async |cluster, _| {
+                cluster.pause(node, true);
+                let address = cluster.lives.hide(node);
+                let paused = Instant::now();
+                probe.measure("one of three nodes is paused", &cluster.lives).await;
+                let_pass((LEASE + OVERSLEPT).saturating_sub(paused.elapsed())).await;
+                cluster.pause(node, false);
+                cluster.lives.set(node, address);
+            })
+            .await;
     }
     trial.finish().await;
 }
@@ -120,14 +129,15 @@ async fn a_node_that_is_cut_off_from_the_store_holds_up_nobody_and_comes_back() 
     let mut trial = Trial::start("cluster cuts", cluster).await;
     for (node, way) in [(0, Way::Silent), (1, Way::Reset), (2, Way::Silent)] {
         let_pass(trial.dice.millis(1_000, 2_000)).await;
-        trial.breaks(UNTIL_SHARED_OUT, async |cluster, _| {
-            cluster.lead(node, way);
-            let cut = Instant::now();
-            probe.measure(&format!("{way:?}: one of three nodes is cut off"), &cluster.lives).await;
-            let_pass((LEASE + OVERSLEPT).saturating_sub(cut.elapsed())).await;
-            cluster.lead(node, Way::Open);
-        })
-        .await;
+        trial
+            .breaks(UNTIL_SHARED_OUT, async |cluster, _| {
+                cluster.lead(node, way);
+                let cut = Instant::now();
+                probe.measure(&format!("{way:?}: one of three nodes is cut off"), &cluster.lives).await;
+                let_pass((LEASE + OVERSLEPT).saturating_sub(cut.elapsed())).await;
+                cluster.lead(node, Way::Open);
+            })
+            .await;
     }
     trial.finish().await;
 }

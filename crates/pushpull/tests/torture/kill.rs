@@ -79,7 +79,8 @@ async fn run(home: Home, kills: usize, dice: Dice) -> Run {
     let standing = books::settled(&mut last.client()).await;
     last.stop().await;
     let doctor = home.doctor().await;
-    let findings = Books { entries, arrivals: sink.take_ledger(), faults: Faults::Lives(killed), standing }.check();
+    let findings =
+        Books { entries, arrivals: sink.take_ledger(), faults: Faults::Lives(killed), standing }.check();
     Run { findings, ready, doctor }
 }
 

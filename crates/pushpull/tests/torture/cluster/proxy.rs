@@ -104,7 +104,8 @@ async fn pass(mut from: ReadHalf<'_>, mut to: WriteHalf<'_>, mut way: watch::Rec
 
 /// Puts something else in the place of hints.
 fn silence(bytes: &mut [u8]) {
-    let at: Vec<usize> = bytes.windows(HINT.len()).enumerate().filter(|(_, w)| *w == HINT).map(|(at, _)| at).collect();
+    let at: Vec<usize> =
+        bytes.windows(HINT.len()).enumerate().filter(|(_, w)| *w == HINT).map(|(at, _)| at).collect();
     for at in at {
         bytes[at..at + HINT.len()].copy_from_slice(NO_HINT);
     }

@@ -36,6 +36,8 @@ pub(crate) struct Trial {
     pub(crate) cluster: Cluster,
     pub(crate) dice: Dice,
     sink: Sink,
+    /// Where what is pushed beside its readers arrives.
+    readers_sink: Sink,
     load: Load,
     writers: Writers,
     readers: JoinSet<Notes>,
@@ -47,10 +49,10 @@ impl Trial {
     /// Sets everything to work.
     pub(crate) async fn start(name: &str, cluster: Cluster) -> Self {
         let dice = Dice::new(name);
-        let sink = Sink::start(load::decide).await;
+        let (sink, readers_sink) = (Sink::start(load::decide).await, Sink::start(|_, _, _| 200).await);
         let mut client = cluster.client(0);
         load::set_up(&mut client, &sink).await;
-        readers::set_up(&mut client, &sink).await;
+        readers::set_up(&mut client, &readers_sink).await;
         let over = watch::Sender::new(None);
         let load = Load::start_at(cluster.lives.clone(), CLIENTS, REST, &dice);
         let writers = Writers::start(&cluster.lives, &dice);
@@ -58,7 +60,7 @@ impl Trial {
         for node in 0..NODES {
             readers::start_readers_of(node, &mut readers, &cluster.lives, &over, &dice);
         }
-        Self { cluster, dice, sink, load, writers, readers, over, faults: Vec::new() }
+        Self { cluster, dice, sink, readers_sink, load, writers, readers, over, faults: Vec::new() }
     }
 
     /// Breaks something. What is delivered meanwhile may be delivered again, and what is delivered in the time after.
@@ -70,7 +72,7 @@ impl Trial {
 
     /// Lets everybody finish, and compares what they wrote down.
     pub(crate) async fn finish(self) {
-        let Self { cluster, sink, load, writers, readers, over, faults, dice } = self;
+        let Self { cluster, sink, load, writers, readers, over, faults, dice, readers_sink: _open } = self;
         let_pass(dice.millis(200, 500)).await;
         let entries = load.finish().await;
         let written = writers.finish().await;
@@ -81,7 +83,8 @@ impl Trial {
         let told = cluster.lives.told();
         say(format!("turned away {} times", told.later.load(Ordering::SeqCst)));
         cluster.stop().await;
-        let pushed = Books { entries, arrivals: sink.take_ledger(), faults: Faults::Spans(faults), standing }.check();
+        let pushed =
+            Books { entries, arrivals: sink.take_ledger(), faults: Faults::Spans(faults), standing }.check();
         let read = ReadersBooks { written, notes, retention: None }.check();
         say(format!("pushed: {pushed}\nread: {read}"));
         let nothing = Vec::<String>::new();

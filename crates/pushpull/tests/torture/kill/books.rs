@@ -243,11 +243,14 @@ impl Books {
     /// Only a fault makes a delivery twice, and only of what was answered just before.
     fn check_repeats(&self, findings: &mut Findings) {
         let mut by_fault: HashMap<usize, usize> = HashMap::new();
-        for ((_, id), arrivals) in &self.arrivals {
+        for ((path, id), arrivals) in &self.arrivals {
             let answered: Vec<&Arrival> = arrivals.iter().filter(|arrival| is_success(arrival)).collect();
             for pair in answered.windows(2) {
-                let Some((fault, unwritten)) = self.faults.behind(pair[0], pair[1]) else {
-                    findings.note("delivered twice without a fault", id);
+                let (first, again) = (pair[0], pair[1]);
+                let Some((fault, unwritten)) = self.faults.behind(first, again) else {
+                    let later = again.at - first.at;
+                    findings
+                        .note("delivered twice without a fault", format!("{path}: {id}, {later:?} later"));
                     continue;
                 };
                 *by_fault.entry(fault).or_default() += 1;
