@@ -25,7 +25,7 @@ pub(crate) static FIND: LazyLock<String> =
     LazyLock::new(|| format!("SELECT {CONSUMER} FROM consumer c WHERE c.endpoint = $1 AND c.name = $2"));
 static LOCK: LazyLock<String> = LazyLock::new(|| format!("{} FOR UPDATE", *FIND));
 
-/// The milliseconds to which `expires_at` is cut.
+/// What `expires_at` is cut to, in milliseconds: what is in an index should change rarely.
 const EXPIRES_STEP_MS: i64 = 60_000;
 
 const SAVE: &str = "
@@ -67,7 +67,7 @@ pub(crate) async fn save(tx: &Tx, consumer: Consumer) -> Result<Consumer, Fault>
     Ok(consumer)
 }
 
-/// What `expires_at` says of a consumer.
+/// What the column says of a consumer.
 pub(crate) fn expires_at(consumer: &Consumer) -> i64 {
     let at = consumer.expires_at().as_millis();
     at - at.rem_euclid(EXPIRES_STEP_MS)

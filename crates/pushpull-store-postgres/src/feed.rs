@@ -15,49 +15,54 @@ use crate::{
     fault::Fault,
     pool::{Conn, Params},
     rows,
+    tx::Tx,
 };
 
-/// Where a queue begins and ends, and up to where retention has removed something of it. `$1` is the endpoint, `$2` the
-/// key that is before its first, `$3` a day on which something is known to have joined it: nothing newer lies before.
+/// Where a queue begins and ends, and up to where retention has removed something of it. What is before its beginning is
+/// about to go, if it is not gone yet.
+///
+/// `$1` is the endpoint, `$2` the key before its first, `$3` the last day on which something is known to have joined it:
+/// what joined it last did so on that day or later. A scan of the partitions of all days would take ten times as long.
 pub(crate) const ENDS: &str = "
     SELECT begin_seq AS trimmed, trimmed_seq AS removed, greatest(trimmed_seq, (
         SELECT max(key) FROM delivery WHERE key BETWEEN $2 AND $2 + (1::bigint << 40) - 1 AND day >= $3) - $2) AS last
     FROM (SELECT coalesce(max(begin_seq), 0) AS begin_seq, coalesce(max(trimmed_seq), 0) AS trimmed_seq
           FROM endpoint WHERE no = $1) AS retention";
 
-/// Notes where the queues of endpoints `$1` begin, once retention has removed something of them.
-///
-/// An old message that was sent by hand stood late in the queue: what is before it may be kept.
-pub(crate) const BEGIN_ANEW: &str = "
+/// Queues begin at the first delivery that is kept. There may be one before the place up to which retention has removed
+/// something: an old message that was sent by hand stood late in the queue.
+const BEGIN_ANEW: &str = "
     UPDATE endpoint e SET begin_seq = least(e.trimmed_seq, (
         SELECT min(key) FROM delivery
-        WHERE key BETWEEN e.no::bigint << 40 AND (e.no::bigint << 40) + e.trimmed_seq) - (e.no::bigint << 40) - 1)
-    WHERE e.no = ANY ($1)";
+        WHERE key BETWEEN (e.no::bigint << 40) + greatest(e.begin_seq, gone.upto) + 1
+            AND (e.no::bigint << 40) + e.trimmed_seq) - (e.no::bigint << 40) - 1)
+    FROM unnest($1::integer[], $2::bigint[]) AS gone (no, upto) WHERE e.no = gone.no";
 
-/// One page: what is wanted of what comes after `$4`, up to `$5`, and lies on the day `$6` or later; and the last row
-/// that is looked at, so that it is known how far that was. The filter is the database's to apply, and the bytes its to
+/// One page: what is wanted of what is there from `$4` to `$5` and lies on the day `$6` or later; and the last row that
+/// is looked at, so that it is known how far that was. The filter is the database's to apply, and the bytes its to
 /// count: what is not wanted is not sent here.
 static READ: LazyLock<String> = LazyLock::new(|| {
     let message = rows::MESSAGE;
     format!(
-        "SELECT queue.trimmed, queue.last, m.seq, m.day, m.looked, m.shown, {message}
-         FROM ({ENDS}) AS queue LEFT JOIN (
-             SELECT m.*, sum(octet_length(m.payload)) OVER (ORDER BY m.seq ROWS BETWEEN UNBOUNDED PRECEDING
+        "SELECT queue.trimmed, queue.last, m.place - $2, m.day, m.looked, m.shown, {message}
+         FROM ({ENDS}) AS queue LEFT JOIN LATERAL (
+             SELECT m.*, sum(octet_length(m.payload)) OVER (ORDER BY m.place ROWS BETWEEN UNBOUNDED PRECEDING
                  AND 1 PRECEDING) AS bytes_before
              FROM (SELECT * FROM (
-                       SELECT d.key - $2 AS seq, d.day, d.looked, {message}, m.key IS NOT NULL
+                       SELECT d.key AS place, d.day, d.looked, {message}, m.key IS NOT NULL
                            AND ($10::text[] IS NULL OR m.event_type = ANY ($10))
                            AND ($11::text IS NULL OR $11 = ANY (string_to_array(m.channels, ' ')))
                            AND ($12::text IS NULL OR $12 = ANY (string_to_array(m.tags, ' ')))
                            AND m.created_at > $13 AND m.created_at < $14 AS shown
                        FROM (SELECT key, day, message_day, row_number() OVER (ORDER BY key) AS looked,
                                  CASE WHEN $7 AND state = {DELIVERED} THEN NULL ELSE message END AS message
-                             FROM delivery WHERE key BETWEEN $4 AND $5 AND day >= $6
+                             FROM delivery
+                             WHERE key BETWEEN greatest($4, $2 + queue.trimmed + 1) AND $5 AND day >= $6
                              ORDER BY key LIMIT {LOOKED_MAX}) AS d
                            LEFT JOIN LATERAL (SELECT * FROM message AS m
                                WHERE m.key = d.message AND m.day = d.message_day LIMIT 1) AS m ON true
                    ) AS m
-                   WHERE m.shown OR m.looked = {LOOKED_MAX} ORDER BY m.seq LIMIT $8) AS m
+                   WHERE m.shown OR m.looked = {LOOKED_MAX} ORDER BY m.place LIMIT $8) AS m
          ) AS m ON coalesce(m.bytes_before, 0) < $9",
         DELIVERED = rows::DELIVERED,
     )
@@ -124,6 +129,12 @@ pub(crate) async fn ends(db: &Db, conn: &Conn, endpoint: EndpointNo) -> Result<Q
     static SQL: LazyLock<String> = LazyLock::new(|| format!("SELECT trimmed, last FROM ({ENDS}) AS queue"));
     let (no, before, day) = asks(db, endpoint);
     Ok(read_ends(&conn.query_one(&SQL, &[&no, &before, &day]).await?, 0))
+}
+
+/// Notes where queues begin, once it is noted up to where retention removes something of each. All of a queue up to a
+/// place is gone, or about to go.
+pub(crate) async fn begin_anew(tx: &Tx, endpoints: &[i32], gone_upto: &[i64]) -> Result<(), Fault> {
+    tx.execute(BEGIN_ANEW, &[&endpoints, &gone_upto]).await.map(drop)
 }
 
 /// Reads `trimmed` and `last` of [`ENDS`], the first of which is this column.

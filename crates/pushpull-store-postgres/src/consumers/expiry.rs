@@ -1,19 +1,17 @@
-//! Consumers that were not seen for too long, and what those of a deleted endpoint left.
+//! Consumers that were not seen for too long.
 
 use std::sync::{Arc, LazyLock};
 
-use pushpull_domain::EndpointNo;
-use pushpull_store::{ConsumerKey, Expired, ExpiredConsumer, columns};
-use tokio_postgres::Row;
+use pushpull_store::{Expired, columns, consumers::SEEN_EVERY};
 
-use crate::{Db, consumer_rows::CONSUMER, fault::Fault, named::Named, tx::Tx};
+use crate::{Db, consumer_rows::CONSUMER, fault::Fault, named::Named};
 
 /// Consumers looked at in one step.
 const EXPIRED_MAX: usize = 100;
 /// Rows of work queues removed in one step.
 const ROWS_MAX: i64 = 1_000;
 
-/// Those that are due at `$1`, and how many rows each has. One that is locked is being used: it is not due any more.
+/// Those that are due at `$1`, not having been seen for `$2` longer than they may, and how many items each has. One that is locked is being used: it is not due any more.
 static DUE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {CONSUMER}, app.id AS app_id, endpoint.id AS endpoint_id,
@@ -32,8 +30,7 @@ const REMOVE: &str = "
 /// Removes consumers that were not seen for as long as they may not be.
 pub(super) async fn expire(db: &Arc<Db>) -> Result<Expired, Fault> {
     let tx = db.begin().await?;
-    let seen_every = pushpull_store::consumers::SEEN_EVERY.as_millis() as i64;
-    let due = tx.query(&DUE, &[&tx.wall.as_millis(), &seen_every]).await?;
+    let due = tx.query(&DUE, &[&tx.wall.as_millis(), &(SEEN_EVERY.as_millis() as i64)]).await?;
     let mut expired = Expired { more: due.len() == EXPIRED_MAX, ..Expired::default() };
     let (mut endpoints, mut names, mut removed) = (Vec::new(), Vec::new(), 0);
     for row in &due {
@@ -42,8 +39,8 @@ pub(super) async fn expire(db: &Arc<Db>) -> Result<Expired, Fault> {
             break;
         }
         // All of a consumer at once: what is left of its work queue would be taken for all that is not done.
-        let (key, items, consumer) = due_row(row)?;
-        removed += 1 + items;
+        let (key, consumer) = columns::expired(&Named::new(row))?;
+        removed += 1 + row.get::<_, i64>("items");
         endpoints.push(key.endpoint.0.cast_signed());
         names.push(key.name.to_string());
         expired.consumers.push(consumer);
@@ -53,23 +50,4 @@ pub(super) async fn expire(db: &Arc<Db>) -> Result<Expired, Fault> {
         tx.commit().await?;
     }
     Ok(expired)
-}
-
-fn due_row(row: &Row) -> Result<(ConsumerKey, i64, ExpiredConsumer), Fault> {
-    let (key, consumer) = columns::expired(&Named::new(row))?;
-    Ok((key, row.get("items"), consumer))
-}
-
-/// Removes what the consumers of a deleted endpoint left, at most so many rows; how many it was.
-pub(crate) async fn remove_some_of(tx: &Tx, endpoint: EndpointNo, rows_max: u64) -> Result<u64, Fault> {
-    let no = endpoint.0.cast_signed();
-    // As everyone who changes a work queue: first its consumer.
-    tx.execute("SELECT FROM consumer WHERE endpoint = $1 FOR UPDATE", &[&no]).await?;
-    let items = "DELETE FROM consumer_item WHERE ctid = ANY (ARRAY(
-                     SELECT ctid FROM consumer_item WHERE endpoint = $1 LIMIT $2))";
-    let items = tx.execute(items, &[&no, &(rows_max as i64)]).await?;
-    let consumers = "DELETE FROM consumer WHERE ctid = ANY (ARRAY(
-                         SELECT ctid FROM consumer WHERE endpoint = $1 LIMIT $2))";
-    let consumers = tx.execute(consumers, &[&no, &((rows_max - items) as i64)]).await?;
-    Ok(items + consumers)
 }

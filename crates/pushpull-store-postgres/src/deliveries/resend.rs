@@ -52,8 +52,8 @@ async fn resend_in(tx: &mut Tx, message: MessageKey, endpoint: EndpointNo) -> Re
 
 const JOIN: &str = "
     INSERT INTO delivery (day, key, endpoint, message, message_day, state, due_at, trigger, attempts)
-    SELECT (SELECT max(day) FROM open_day), $1::bigint << 40 | greatest(e.trimmed_seq, coalesce(last.key, 0) & ((1::bigint << 40) - 1)) + 1,
-        $1, $2, $3, 0, $4, $5, 0
+    SELECT (SELECT max(day) FROM open_day), e.no::bigint << 40 | greatest(e.trimmed_seq, coalesce(last.key, 0) & ((1::bigint << 40) - 1)) + 1,
+        e.no, $2, $3, 0, $4, $5, 0
     FROM endpoint e LEFT JOIN LATERAL last_delivery(e.no) AS last (key) ON true WHERE e.no = $1
     RETURNING key";
 

@@ -13,6 +13,7 @@ use crate::{
     Db,
     days::{DAY_MILLIS, PARTITIONED},
     fault::Fault,
+    feed,
     pool::Lent,
     tx::Tx,
 };
@@ -192,7 +193,10 @@ async fn deliveries(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
         day.day
     );
     let counted = tx.query(&count, &[&day.reached, &COUNTED_MAX]).await?;
-    write_seqs(&tx, &counted).await?;
+    let (endpoints, last) = places(&counted);
+    write_seqs(&tx, &endpoints, &last).await?;
+    // Readers are told that these are gone from now on, before they are.
+    feed::begin_anew(&tx, &endpoints, &last).await?;
     let sum = |column| counted.iter().map(|row| row.get::<_, i64>(column)).sum::<i64>();
     let last = counted.iter().map(|row| row.get(1)).max().filter(|_| sum(3) == COUNTED_MAX);
     Day { cancelled: day.cancelled + sum(2), ..day }.reach(last).save(&tx).await?;
@@ -200,11 +204,14 @@ async fn deliveries(db: &Arc<Db>, day: Day) -> Result<bool, Fault> {
     Ok(true)
 }
 
-/// Up to where seqs of endpoints went: rows of an endpoint and a key.
-async fn write_seqs(tx: &Tx, rows: &[Row]) -> Result<(), Fault> {
-    let (endpoints, last): (Vec<i32>, Vec<i64>) =
-        rows.iter().map(|row| (row.get::<_, i32>(0), codec::place(row.get(1)).cast_signed())).unzip();
-    lock_apps_of(tx, &endpoints).await?;
+/// Rows of an endpoint and a key.
+fn places(rows: &[Row]) -> (Vec<i32>, Vec<i64>) {
+    rows.iter().map(|row| (row.get::<_, i32>(0), codec::place(row.get(1)).cast_signed())).unzip()
+}
+
+/// Up to where seqs of endpoints went.
+async fn write_seqs(tx: &Tx, endpoints: &[i32], last: &[i64]) -> Result<(), Fault> {
+    lock_apps_of(tx, endpoints).await?;
     tx.execute(
         "UPDATE endpoint SET trimmed_seq = greatest(trimmed_seq, l.last)
          FROM unnest($1::integer[], $2::bigint[]) AS l (no, last) WHERE endpoint.no = l.no",
@@ -240,10 +247,11 @@ async fn later(db: &Arc<Db>, day: Day, trimmed: &mut Trimmed) -> Result<bool, Fa
     let sql =
         "SELECT endpoint, key, day FROM delivery WHERE message_day = $1 AND day <> message_day LIMIT $2";
     let found = tx.query(sql, &[&day.day, &ROWS_MAX]).await?;
-    let mut places: Vec<(i64, i32)> = found.iter().map(|row| (row.get(1), row.get(2))).collect();
-    places.sort_unstable();
-    let (keys, days): (Vec<i64>, Vec<i32>) = places.into_iter().unzip();
-    write_seqs(&tx, &last_of_each(&tx, &keys).await?).await?;
+    let mut rows: Vec<(i64, i32)> = found.iter().map(|row| (row.get(1), row.get(2))).collect();
+    rows.sort_unstable();
+    let (keys, days): (Vec<i64>, Vec<i32>) = rows.into_iter().unzip();
+    let (endpoints, last) = places(&last_of_each(&tx, &keys).await?);
+    write_seqs(&tx, &endpoints, &last).await?;
     let lock = "SELECT d.state FROM unnest($1::bigint[], $2::integer[]) AS k (key, day)
                 CROSS JOIN LATERAL (SELECT state FROM delivery
                     WHERE delivery.key = k.key AND delivery.day = k.day FOR UPDATE) d";
@@ -251,6 +259,7 @@ async fn later(db: &Arc<Db>, day: Day, trimmed: &mut Trimmed) -> Result<bool, Fa
     let delete = "DELETE FROM delivery d USING unnest($1::bigint[], $2::integer[]) AS k (key, day)
                   WHERE d.key = k.key AND d.day = k.day";
     tx.execute(delete, &[&keys, &days]).await?;
+    feed::begin_anew(&tx, &endpoints, &vec![0; endpoints.len()]).await?;
     let is_full = keys.len() as i64 == ROWS_MAX;
     day.reach(is_full.then_some(0)).save(&tx).await?;
     tx.commit().await?;

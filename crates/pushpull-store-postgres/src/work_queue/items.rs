@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use pushpull_domain::{Holder, Seq, Timestamp};
 use pushpull_store::{Consumer, ConsumerKey};
-
 use tokio_postgres::Row;
 
 use crate::{
@@ -82,8 +81,9 @@ fn item(row: &Row) -> Result<Item, Fault> {
     })
 }
 
-/// Writes items and their consumer. Everything is done up to the first that is not: what is looked at is as it was
-/// before, so what changes is left out, and told.
+/// Writes items and their consumer: what is done (`$3`), what is kept (`$4` to `$8`), and up to where all is done, which
+/// is up to the first that is kept. A statement sees what was before it, so that the items that it writes are left out
+/// of what is looked at, and told beside it: the first of them (`$16`), and when the first comes back (`$17`).
 const WRITE: &str = "
     WITH done AS (
         DELETE FROM consumer_item WHERE endpoint = $1 AND consumer = $2 AND seq = ANY ($3)
@@ -112,12 +112,12 @@ pub(super) async fn write(
 ) -> Result<(Consumer, Option<Timestamp>), Fault> {
     let mut consumer = Consumer { seen_at: tx.wall, ..consumer };
     let lease = consumer.lease.as_ref();
-    let column = |read: fn(&Item) -> Option<i64>| changes.kept.values().map(read).collect::<Vec<_>>();
-    let due_at = column(|item| item.due_at.map(Timestamp::as_millis));
     let seqs: Vec<i64> = changes.kept.keys().map(|seq| seq.0.cast_signed()).collect();
-    let days: Vec<i32> = changes.kept.values().map(|item| item.day).collect();
-    let holders: Vec<Option<&str>> = changes.kept.values().map(|item| item.holder.as_deref()).collect();
-    let delivered: Vec<i32> = changes.kept.values().map(|item| item.delivered.cast_signed()).collect();
+    let kept = || changes.kept.values();
+    let days: Vec<i32> = kept().map(|item| item.day).collect();
+    let due_at: Vec<Option<i64>> = kept().map(|item| item.due_at.map(Timestamp::as_millis)).collect();
+    let holders: Vec<Option<&str>> = kept().map(|item| item.holder.as_deref()).collect();
+    let delivered: Vec<i32> = kept().map(|item| item.delivered.cast_signed()).collect();
     let params: Params<'_> = &[
         &consumer.key.endpoint.0.cast_signed(),
         &&*consumer.key.name,

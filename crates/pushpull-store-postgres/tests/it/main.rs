@@ -4,4 +4,5 @@
 
 mod conformance;
 mod nodes;
+mod readers;
 mod support;

@@ -21,7 +21,7 @@ use pushpull_store_postgres::{Options, Postgres};
 use crate::support::{connect, new_database, options};
 
 /// A node on a database. Each has chance of its own.
-async fn node_on(url: &str, seed: u64) -> World {
+pub(crate) async fn node_on(url: &str, seed: u64) -> World {
     let clock = Arc::new(FixedClock::at(START));
     let chance = Arc::new(SeededChance::new(seed));
     let store = Postgres::open(Options { chance, ..options(url, Arc::clone(&clock)) }).await.unwrap();
@@ -29,7 +29,7 @@ async fn node_on(url: &str, seed: u64) -> World {
 }
 
 /// A node on a new database, and the database's URL.
-async fn node() -> (World, String) {
+pub(crate) async fn node() -> (World, String) {
     let url = new_database().await;
     (node_on(&url, 1).await, url)
 }

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -73,6 +74,14 @@ impl Maker for InDatabase {
             let url = self.url.get_or_init(new_database).await;
             Arc::new(Postgres::open(options(url, clock)).await.unwrap()) as Arc<dyn Store>
         })
+    }
+
+    fn backs_up(&self) -> bool {
+        false
+    }
+
+    fn removes_within(&self) -> Duration {
+        Duration::from_hours(24)
     }
 
     fn restore(&self, _backup: PathBuf, _clock: Arc<FixedClock>) -> BoxFuture<'_, Arc<dyn Store>> {

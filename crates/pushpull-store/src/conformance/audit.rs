@@ -6,7 +6,7 @@ use pushpull_domain::{DeliveryState, Endpoint, Mode, Seq, endpoint::PushFrom};
 
 use super::{
     Maker,
-    fixture::{NINETY_DAYS, TOO_OLD, World, answer, message},
+    fixture::{NINETY_DAYS, World, answer, message, too_old},
 };
 use crate::{Audit, ConsumerKey, ConsumerSettings, audit::AUDIT_ROWS};
 
@@ -70,7 +70,7 @@ pub async fn an_audit_says_what_retention_removed(maker: &impl Maker) {
     let app = world.app("one").await;
     let endpoint = world.endpoint(&app).await;
     world.publish_many(&app, 3).await;
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.publish_many(&app, 2).await;
     world.trim(NINETY_DAYS).await;
     let kept = world.store.audit(endpoint.no, None, None).await.unwrap();
@@ -80,7 +80,7 @@ pub async fn an_audit_says_what_retention_removed(maker: &impl Maker) {
     let asked = world.store.audit(endpoint.no, Some(Seq(1)), None).await.unwrap();
     assert_eq!(asked.audit, Audit { owed: 2, removed: 2, ..Audit::default() });
     assert!(!asked.audit.is_complete());
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     let nothing = world.store.audit(endpoint.no, None, None).await.unwrap();
     assert_eq!((nothing.after, nothing.reached, nothing.audit), (Seq(5), Seq(5), Audit::default()));
@@ -96,7 +96,7 @@ pub async fn an_audit_knows_a_hole_that_retention_left(maker: &impl Maker) {
     world.publish_many(&app, 2).await;
     world.store.resend(old.key, endpoint.no).await.unwrap();
     world.publish_many(&app, 1).await;
-    world.clock.advance(TOO_OLD.saturating_sub(DAY));
+    world.clock.advance(too_old(maker).saturating_sub(DAY));
     world.trim(NINETY_DAYS).await;
     let page = world.store.audit(endpoint.no, None, None).await.unwrap();
     assert_eq!((page.after, page.reached, page.removed_to), (Seq(0), Seq(4), Seq(3)));

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{App, Endpoint, Holder, Mode, Seq};
 
-use super::fixture::{Maker, NINETY_DAYS, START, TOO_OLD, World, check_pages, first_page};
+use super::fixture::{Maker, NINETY_DAYS, START, World, check_pages, first_page, too_old};
 use crate::{
     Consumer, ConsumerKey, ConsumerSettings, ConsumerStatus, Gap, Lease, LeaseRequest, Refused, Resent, Take,
     consumers::CONSUMERS_MAX,
@@ -83,7 +83,7 @@ pub async fn what_is_kept_is_no_gap(maker: &impl Maker) {
     let world = World::new(maker).await;
     let app = world.app("one").await;
     let old = world.publish_many(&app, 1).await;
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
     world.publish_many(&app, 2).await;
     assert_eq!(world.store.resend(old[0].key, endpoint.no).await.unwrap(), Resent::Owed);
@@ -106,7 +106,7 @@ pub async fn a_consumer_begins_where_it_says(maker: &impl Maker) {
     assert_eq!(places(&make(&world, &endpoint, "later", Some(2)).await.unwrap()), (2, 2));
     let again = make(&world, &endpoint, "later", Some(1)).await.unwrap();
     assert_eq!(places(&again), (2, 2), "one that is there stays where it is");
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     world.publish_many(&app, 1).await;
     let late = make(&world, &endpoint, "late", Some(1)).await.unwrap();

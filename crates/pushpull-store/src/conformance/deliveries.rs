@@ -8,8 +8,8 @@ use pushpull_domain::{
 };
 
 use super::fixture::{
-    Maker, NINETY_DAYS, START, TOO_OLD, World, all, answer, check_pages, event_type, message, no_answer,
-    owed_at,
+    Maker, NINETY_DAYS, START, World, all, answer, check_pages, event_type, message, no_answer, owed_at,
+    too_old,
 };
 use crate::{
     DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, MessageFilter, OwedEndpoint, Resent, Settlement,
@@ -275,7 +275,7 @@ pub async fn an_unknown_endpoint_or_message_has_no_deliveries(maker: &impl Maker
     let app = world.app("one").await;
     let endpoint = world.endpoint(&app).await;
     let sent = world.publish(&app, message("x")).await;
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     assert_eq!(world.store.deliveries_of(sent.key).await.unwrap(), []);
     for no in [endpoint.no, pushpull_domain::EndpointNo(endpoint.no.0 + 1)] {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{DeliveryState, Endpoint, EndpointNo, Mode, NewMessage, Seq, Timestamp};
 
-use super::fixture::{Maker, NINETY_DAYS, START, TOO_OLD, World, answer, event_type, message};
+use super::fixture::{Maker, NINETY_DAYS, START, World, answer, event_type, message, too_old};
 use crate::{MessageFilter, QueueEnds, QueuePage, QueueQuery};
 
 fn query(endpoint: &Endpoint, after: u64) -> QueueQuery {
@@ -111,13 +111,13 @@ pub async fn a_queue_begins_where_retention_got_to(maker: &impl Maker) {
     let app = world.app("one").await;
     let endpoint = world.endpoint(&app).await;
     world.publish_many(&app, 3).await;
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.publish_many(&app, 2).await;
     world.trim(NINETY_DAYS).await;
     let page = world.store.read_queue(query(&endpoint, 0)).await.unwrap();
     assert_eq!(page.ends, QueueEnds { trimmed: Seq(3), last: Seq(5) });
     assert_eq!(page.items.iter().map(|item| item.seq.0).collect::<Vec<_>>(), [4, 5]);
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     let world = world.reopen(maker).await;
     let ends = world.store.queue_ends(endpoint.no).await.unwrap();

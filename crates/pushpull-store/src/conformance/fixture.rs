@@ -28,7 +28,7 @@ pub const NINETY_DAYS: Retention = Retention {
     idempotency: Duration::from_hours(12),
 };
 
-/// So long after a message was made, it is older than [`NINETY_DAYS`].
+/// So long after a message was made, it is older than [`NINETY_DAYS`]. Of a store that removes what is old at once.
 pub const TOO_OLD: Duration = NINETY_DAYS.messages.saturating_add(Duration::from_millis(1));
 
 /// Makes stores that are empty at first and keep what is written to them.
@@ -37,6 +37,20 @@ pub trait Maker: Send + Sync {
     fn open(&self, clock: Arc<FixedClock>) -> BoxFuture<'_, Arc<dyn Store>>;
     /// Opens a store that holds what a backup holds.
     fn restore(&self, backup: std::path::PathBuf, clock: Arc<FixedClock>) -> BoxFuture<'_, Arc<dyn Store>>;
+    /// Whether a backup is the store's own to make; if not, it says so.
+    fn backs_up(&self) -> bool {
+        true
+    }
+    /// So long after a message got as old as it may be, it can be removed. A store that removes what is old by the
+    /// day needs one day for that.
+    fn removes_within(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+}
+
+/// So long after a message was made, it is older than [`NINETY_DAYS`], and this maker's stores remove it.
+pub fn too_old(maker: &impl Maker) -> Duration {
+    NINETY_DAYS.messages.saturating_add(maker.removes_within())
 }
 
 /// A store with an environment in it, and short words for what most cases do.

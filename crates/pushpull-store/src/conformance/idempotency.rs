@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use pushpull_domain::{App, Message, NewMessage};
 use tokio::task::JoinSet;
 
-use super::fixture::{Maker, NINETY_DAYS, TOO_OLD, World, all, first_page, message};
+use super::fixture::{Maker, NINETY_DAYS, World, all, first_page, message, too_old};
 use crate::{Append, Appended, Idempotency, Published};
 
 async fn publish(world: &World, app: &App, key: &str, payload: &str) -> Published {
@@ -74,6 +74,8 @@ pub async fn a_key_counts_for_twelve_hours(maker: &impl Maker) {
 pub async fn a_key_of_a_message_that_is_gone_begins_anew(maker: &impl Maker) {
     let world = World::new(maker).await;
     let app = world.app("one").await;
+    // Before midnight, so that the day is over too.
+    world.clock.advance(Duration::from_hours(14));
     let first = stored(publish(&world, &app, "key", "a").await);
     let short = crate::Retention { messages: Duration::from_hours(1), ..NINETY_DAYS };
     world.clock.advance(Duration::from_hours(2));
@@ -126,7 +128,7 @@ pub async fn a_repeated_request_does_not_clash_with_its_own_event_id(maker: &imp
     assert_eq!(repeated(publish("key").await).id, first.id);
     assert!(matches!(publish("other").await, Published::EventIdTaken));
     // What was refused did not take its key.
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     stored(publish("other").await);
 }

@@ -13,7 +13,7 @@ use pushpull_domain::{
 use tokio::task::JoinSet;
 
 use super::fixture::{
-    Maker, NINETY_DAYS, START, TOO_OLD, World, all, check_pages, event_type, first_page, message, owed_at,
+    Maker, NINETY_DAYS, START, World, all, check_pages, event_type, first_page, message, owed_at, too_old,
 };
 use crate::{Append, Appended, CommitListener, MessageFilter, Order, PageQuery, Resent, Store, Target};
 
@@ -130,7 +130,7 @@ pub async fn an_event_id_is_taken_while_its_message_is_kept(maker: &impl Maker) 
         assert!(matches!(again, crate::Published::EventIdTaken), "{again:?}");
     }
     assert_eq!(world.store.messages(app.no, all(), first_page(9)).await.unwrap().items.len(), 1);
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     assert!(world.store.message_by_event_id(app.no, "evt".parse().unwrap()).await.unwrap().is_none());
     assert_eq!(world.publish(&app, named("3")).await.key.position, Position(2));
@@ -227,10 +227,10 @@ pub async fn positions_are_never_given_twice(maker: &impl Maker) {
     let world = world.reopen(maker).await;
     let place = |m: &Message| (m.key.position.0, m.fanout[0].1.0);
     assert_eq!(place(&*world.publish(&app, message("4")).await), (4, 4));
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     assert_eq!(place(&*world.publish(&app, message("5")).await), (5, 5));
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.trim(NINETY_DAYS).await;
     let world = world.reopen(maker).await;
     assert_eq!(place(&*world.publish(&app, message("6")).await), (6, 6));

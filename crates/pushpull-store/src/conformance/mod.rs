@@ -180,6 +180,8 @@ macro_rules! conformance {
         $crate::conformance!(@ $maker, upkeep:
             what_is_older_than_it_is_kept_goes,
             retention_works_in_steps,
+            retention_goes_on_after_a_restart,
+            what_was_sent_again_goes_with_its_message,
             consumers_that_are_behind_are_told_of,
             a_payload_is_erased_when_its_time_is_over,
             payloads_are_erased_by_age,

@@ -7,9 +7,9 @@ use pushpull_domain::{
 };
 
 use super::fixture::{
-    Maker, NINETY_DAYS, START, TOO_OLD, World, all, all_attempts, answer, first_page, message, owed_at,
+    Maker, NINETY_DAYS, START, World, all, all_attempts, answer, first_page, message, owed_at, too_old,
 };
-use crate::{ConsumerKey, ConsumerSettings, Error, Ledger, Order, PageQuery, Retention, Trimmed};
+use crate::{ConsumerKey, ConsumerSettings, Error, Ledger, Order, PageQuery, Resent, Retention, Trimmed};
 
 /// Consumers whose next message is old are told of, in steps; one that has nothing before it, or whose endpoint is
 /// gone, is not.
@@ -76,14 +76,14 @@ pub async fn what_is_older_than_it_is_kept_goes(maker: &impl Maker) {
     world.settle(first, answer(500), owed_at(START)).await;
     let first = world.store.deliveries_of(old[0].key).await.unwrap()[0];
     world.settle(first, answer(200), DeliveryState::Delivered).await;
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(maker.removes_within());
     let new = world.publish(&app, message("new")).await;
     world.owes(11).await;
 
     // As old as it may be, it is still kept.
     world.clock.set(START.after(NINETY_DAYS.messages));
     assert_eq!(world.trim(NINETY_DAYS).await.messages, 0);
-    world.clock.advance(Duration::from_millis(1));
+    world.clock.advance(maker.removes_within());
     let trimmed = world.trim(NINETY_DAYS).await;
     assert_eq!((trimmed.messages, trimmed.cancelled), (5, 9));
     assert_eq!(world.trim(NINETY_DAYS).await, Trimmed::default());
@@ -108,7 +108,7 @@ pub async fn retention_works_in_steps(maker: &impl Maker) {
     let app = world.app("one").await;
     world.endpoint(&app).await;
     world.publish_many(&app, MANY).await;
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     let (mut removed, mut steps) = (0, 0);
     loop {
         let step = world.store.trim(NINETY_DAYS).await.unwrap();
@@ -122,6 +122,67 @@ pub async fn retention_works_in_steps(maker: &impl Maker) {
     }
     assert_eq!(removed, MANY as u64);
     assert!(steps > 1);
+}
+
+/// Cut off after any step and opened again, retention goes on, and what was numbered before is numbered no second time.
+pub async fn retention_goes_on_after_a_restart(maker: &impl Maker) {
+    let mut world = World::new(maker).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    let old = world.publish_many(&app, MANY).await;
+    world.settle(world.delivery(&old[0]).await, answer(500), owed_at(START)).await;
+    world.clock.advance(too_old(maker));
+    let mut kept = 0;
+    for steps in 1.. {
+        let step = world.store.trim(NINETY_DAYS).await.unwrap();
+        world = world.reopen(maker).await;
+        let new = world.publish(&app, message("new")).await;
+        kept += 1;
+        let place = MANY as u64 + kept;
+        assert_eq!((new.key.position.0, new.fanout[0].1.0), (place, place));
+        if !step.more {
+            assert!(steps > 1);
+            break;
+        }
+        assert!(steps < 100, "trimming does not come to an end");
+    }
+    world.owes_pushed(kept).await;
+    let page = world.store.messages(app.no, all(), first_page(250)).await.unwrap();
+    assert_eq!(page.items.len() as u64, kept);
+    let last = page.items.last().unwrap();
+    world.settle(world.delivery(last).await, answer(500), owed_at(START)).await;
+    let attempts = world.store.attempts_at(endpoint.no, all_attempts(), first_page(9)).await.unwrap().items;
+    assert_eq!(attempts.iter().map(|(attempt, _)| attempt.id.number()).collect::<Vec<_>>(), [2]);
+}
+
+/// An old message that was sent again late stands at the end of a queue whose beginning is kept. It goes with its
+/// message, and its place is not given again.
+pub async fn what_was_sent_again_goes_with_its_message(maker: &impl Maker) {
+    const DAY: Duration = Duration::from_hours(24);
+    let world = World::new(maker).await;
+    let app = world.app("one").await;
+    let old = world.publish(&app, message("old")).await;
+    world.clock.advance(DAY);
+    let endpoint = world.endpoint(&app).await;
+    let mut kept = world.publish_many(&app, 2).await;
+    assert_eq!(world.store.resend(old.key, endpoint.no).await.unwrap(), Resent::Owed);
+    world.settle(world.delivery(&old).await, answer(500), owed_at(START)).await;
+    world.clock.advance(too_old(maker).saturating_sub(DAY));
+    let trimmed = world.trim(NINETY_DAYS).await;
+    assert_eq!((trimmed.messages, trimmed.cancelled), (1, 1));
+    assert_eq!(world.store.resend(old.key, endpoint.no).await.unwrap(), Resent::Gone);
+    let world = world.reopen(maker).await;
+    kept.push(world.publish(&app, message("new")).await);
+    assert_eq!(kept[2].fanout, [(endpoint.no, Seq(4))]);
+    world.owes_pushed(3).await;
+    let queue = world.store.endpoint_deliveries(endpoint.no, None, all(), first_page(9)).await.unwrap();
+    let seqs: Vec<u64> = queue.items.iter().map(|item| item.delivery.key.seq.0).collect();
+    assert_eq!(seqs, [1, 2, 4]);
+    let attempts = world.store.attempts_at(endpoint.no, all_attempts(), first_page(9)).await.unwrap();
+    assert_eq!(attempts.items.len(), 0);
+    world.settle(world.delivery(&kept[0]).await, answer(200), DeliveryState::Delivered).await;
+    let attempts = world.store.attempts_at(endpoint.no, all_attempts(), first_page(9)).await.unwrap();
+    assert_eq!(attempts.items[0].0.id.number(), 2);
 }
 
 /// A payload with a time of its own is erased then, and what is owed of it ends as cancelled by retention.
@@ -187,7 +248,8 @@ pub async fn the_books_balance(maker: &impl Maker) {
     assert_eq!(world.store.ledger().await.unwrap(), expected);
 }
 
-/// A copy made while much is written opens, balances, and has each application's messages without a gap.
+/// A copy made while much is written opens, balances, and has each application's messages without a gap. A store that
+/// is backed up by other means says so.
 pub async fn a_backup_made_while_writing_is_consistent(maker: &impl Maker) {
     let world = Arc::new(World::new(maker).await);
     let app = world.app("one").await;
@@ -195,6 +257,11 @@ pub async fn a_backup_made_while_writing_is_consistent(maker: &impl Maker) {
     world.publish_many(&app, 200).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("backup");
+    if !maker.backs_up() {
+        assert!(world.store.backup(file.clone()).await.is_err());
+        assert!(!file.exists());
+        return;
+    }
     let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
     #[expect(clippy::disallowed_methods, reason = "its end is waited for below")]
     let writer = {

@@ -6,7 +6,7 @@ use pushpull_domain::{Delivery, DeliveryState, Endpoint, Mode, Seq};
 
 use super::{
     consumers::{key, reader},
-    fixture::{Maker, NINETY_DAYS, TOO_OLD, World, answer, check_pages},
+    fixture::{Maker, NINETY_DAYS, World, answer, check_pages, too_old},
 };
 use crate::{
     Answered, Answers, ConsumerKey, ConsumerSettings, Gap, LeaseRequest, Nack, Parked, Refused, Settlement,
@@ -289,7 +289,7 @@ pub async fn a_hole_that_retention_left_is_done(maker: &impl Maker) {
     let world = World::new(maker).await;
     let app = world.app("one").await;
     let old = world.publish_many(&app, 1).await;
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
     world.publish_many(&app, 2).await;
     world.store.resend(old[0].key, endpoint.no).await.unwrap();
@@ -369,7 +369,7 @@ pub async fn what_retention_removed_is_told_to_a_work_queue(maker: &impl Maker) 
     assert_eq!(taken(&world, &key, 3).await.len(), 3);
     answer_for(&world, &key, nack(2, Nack::Park)).await;
     assert_eq!(ack(&world, &key, &[1]).await, 1);
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.publish_many(&app, 2).await;
     world.trim(NINETY_DAYS).await;
     assert_eq!(parked(&world, &key).await, []);
@@ -387,7 +387,7 @@ pub async fn what_is_done_stays_so_when_retention_removes_what_is_not(maker: &im
     let world = World::new(maker).await;
     let (app, _, consumer) = reader(&world, 5).await;
     let key = consumer.key;
-    world.clock.advance(TOO_OLD);
+    world.clock.advance(too_old(maker));
     world.publish_many(&app, 2).await;
     assert_eq!(taken(&world, &key, 9).await.len(), 7);
     assert_eq!(ack(&world, &key, &[2, 3, 4, 5, 6, 7]).await, 0);
