@@ -48,7 +48,8 @@ impl Cluster {
             let pair = [Proxy::to(ports[0]).await, Proxy::to(ports[1]).await];
             let [one, other] = pair.each_ref().map(|way| format!("127.0.0.1:{}", way.port));
             let store = format!("postgres://pushpull@{one},{other}/postgres");
-            let home = Home::new().with("PUSHPULL_STORE", store);
+            // Each request that meets a store that is away would be told of.
+            let home = Home::new().with("PUSHPULL_STORE", store).with("PUSHPULL_LOG", "off");
             homes.push(how(home.with("PUSHPULL_RETRY_SCHEDULE", "100ms,200ms,500ms,1s,1s,1s,1s,1s")));
             ways.push(pair);
         }

@@ -74,14 +74,17 @@ impl Trial {
     pub(crate) async fn finish(self) {
         let Self { cluster, sink, load, writers, readers, over, faults, dice, readers_sink: _open } = self;
         let_pass(dice.millis(200, 500)).await;
+        let finishing = Instant::now();
         let entries = load.finish().await;
         let written = writers.finish().await;
         let mut client = cluster.client(0);
         over.send_replace(Some(readers::heads(&mut client).await));
         let notes = timeout(END_MAX, readers.join_all()).await.expect("every reader comes to the end");
+        say(format!("readers were done after {:?}", finishing.elapsed()));
         let standing = books::settled(&mut client).await;
         let told = cluster.lives.told();
-        say(format!("turned away {} times", told.later.load(Ordering::SeqCst)));
+        let times = told.later.load(Ordering::SeqCst);
+        say(format!("turned away {times} times; finished after {:?}", finishing.elapsed()));
         cluster.stop().await;
         let pushed =
             Books { entries, arrivals: sink.take_ledger(), faults: Faults::Spans(faults), standing }.check();
