@@ -1,9 +1,8 @@
 //! Three nodes on one store: a primary, a standby that is waited for, and a way to each that can be cut.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use rustix::process::{Signal, kill_process};
-use tokio::time::Instant;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::{Client, Home, Lives, Server, let_pass};
 
@@ -73,6 +72,11 @@ impl Cluster {
         self.server(node).client()
     }
 
+    /// Where a node is.
+    pub(crate) fn address(&self, node: usize) -> SocketAddr {
+        self.server(node).address
+    }
+
     fn server(&self, node: usize) -> &Server {
         self.servers[node].as_ref().expect("it runs")
     }
@@ -123,14 +127,24 @@ impl Cluster {
         self.databases[1 - self.primary].as_mut().expect("there is one")
     }
 
-    /// Kills the primary, and promotes the standby, which is waited for by nobody's commits from now on; when it was
-    /// promoted.
-    pub(crate) async fn fail_over(&mut self) -> Instant {
+    /// Kills the primary, and promotes the standby, whose commits wait for nobody.
+    pub(crate) async fn fail_over(&mut self) {
         self.primary().kill();
         self.databases[self.primary] = None;
         self.primary = 1 - self.primary;
         self.primary().promote().await;
-        Instant::now()
+    }
+
+    /// Kills the primary while the standby has stopped taking anything in, and makes that the primary, with what was on
+    /// its disk by then.
+    pub(crate) async fn lose_primary_and(&mut self, receiver: Pid) {
+        self.primary().kill();
+        self.standby().kill();
+        kill_process(receiver, Signal::KILL).unwrap();
+        self.standby().run().await;
+        self.databases[self.primary] = None;
+        self.primary = 1 - self.primary;
+        self.primary().promote().await;
     }
 
     /// Makes a standby in the place of the one that was killed or promoted.

@@ -93,11 +93,12 @@ impl Postgres {
         String::from_utf8(asked.stdout).unwrap().trim_end().to_owned()
     }
 
-    /// Stops the process of a standby that takes in what the primary writes, or lets it go on.
-    pub(crate) async fn freeze(&self, frozen: bool) {
+    /// Stops the process of a standby that takes in what the primary writes; which one that is.
+    pub(crate) async fn freeze(&self) -> Pid {
         let pid = self.sql("SELECT pid FROM pg_stat_wal_receiver").await;
         let pid = Pid::from_raw(pid.parse().unwrap()).unwrap();
-        kill_process(pid, if frozen { Signal::STOP } else { Signal::CONT }).unwrap();
+        kill_process(pid, Signal::STOP).unwrap();
+        pid
     }
 
     fn path(&self) -> &str {

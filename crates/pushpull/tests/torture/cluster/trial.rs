@@ -29,7 +29,7 @@ pub(crate) const UNTIL_ARRIVED: Duration = Duration::from_secs(1);
 /// The longest that a reader may take to come to the end, once nothing is written any more.
 const END_MAX: Duration = Duration::from_mins(2);
 /// The longest that anybody is left without an answer by a node that runs.
-pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(20);
+const ANSWER_MAX: Duration = Duration::from_secs(20);
 
 /// Clients, writers and readers of every kind on the nodes of a cluster.
 pub(crate) struct Trial {
@@ -68,6 +68,13 @@ impl Trial {
         let began = Instant::now();
         how(&mut self.cluster, &self.dice).await;
         self.faults.push((began, Instant::now() + aftermath));
+    }
+
+    /// Whoever asked a node that runs was answered in time, if only to come back later.
+    pub(crate) fn check_answers(&self) {
+        let longest = self.cluster.lives.told().longest();
+        say(format!("nobody waited longer than {longest:?} for an answer"));
+        assert!(longest < ANSWER_MAX, "somebody waited for {longest:?}");
     }
 
     /// Lets everybody finish, and compares what they wrote down.
