@@ -32,7 +32,7 @@ impl Upkeep for Postgres {
     }
 
     fn ledger(&self) -> BoxFuture<'_, Result<Ledger, Error>> {
-        self.read(|db| async move {
+        self.read_long(|db| async move {
             let conn = db.long_read().await?;
             let row = conn.query_one(LEDGER, &[]).await?;
             conn.finish().await?;
@@ -48,7 +48,7 @@ impl Upkeep for Postgres {
     }
 
     fn backlog(&self) -> BoxFuture<'_, Result<Backlog, Error>> {
-        self.read(|db| async move { backlog::backlog(&db).await })
+        self.read_long(|db| async move { backlog::backlog(&db).await })
     }
 
     fn size(&self) -> BoxFuture<'_, Result<Size, Error>> {
