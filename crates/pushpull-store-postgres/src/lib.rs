@@ -20,6 +20,7 @@ mod deliveries;
 mod due;
 mod fault;
 mod feed;
+mod import;
 mod list;
 mod messages;
 mod migrate;
@@ -88,6 +89,7 @@ const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
 
+pub use import::{Begun, Figures, Import, ImportError, Plan, Source};
 pub use nodes::Node;
 pub use server::{OpenError, check_url, is_new};
 
@@ -141,6 +143,7 @@ impl Postgres {
         let conn = writes.lend().await?;
         server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
+        import::refuse_unfinished(&conn).await?;
         server::check_master_key(&conn, &options.master_key, &options.older_master_keys).await?;
         // What migrating set for this session is not for others.
         conn.discard();
