@@ -38,8 +38,7 @@ impl Figures {
     pub fn differences(&self, other: &Self) -> Option<String> {
         const SHOWN_MAX: usize = 8;
         let names = self.0.keys().chain(other.0.keys().filter(|name| !self.0.contains_key(*name)));
-        let mut differing: Vec<&String> =
-            names.filter(|name| self.get(name) != other.get(name)).collect();
+        let mut differing: Vec<&String> = names.filter(|name| self.get(name) != other.get(name)).collect();
         // How many rows there are says most.
         differing.sort_by_key(|name| !name.ends_with(" rows"));
         let more = differing.len().saturating_sub(SHOWN_MAX);

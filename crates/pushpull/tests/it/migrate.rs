@@ -188,7 +188,8 @@ fn paths(sent: &[String]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_moved_answers_as_before_and_goes_on() {
     let (ok, failing) = (Receiver::ok().await, Receiver::start(|_| Reply::status(500)).await);
-    let gate: &'static std::sync::Arc<Semaphore> = Box::leak(Box::new(std::sync::Arc::new(Semaphore::new(0))));
+    let gate: &'static std::sync::Arc<Semaphore> =
+        Box::leak(Box::new(std::sync::Arc::new(Semaphore::new(0))));
     let stalling = Receiver::start(move |_| Reply::status(200).behind(gate)).await;
     let mut site = serve(Home::of(None));
     let sent = fill(&site, &ok, &failing);
@@ -211,7 +212,8 @@ async fn a_store_that_was_moved_answers_as_before_and_goes_on() {
 
     let database = new_database();
     let said = migrate(&site.home, &database);
-    for wanted in ["100 % consumer_item", "are the same on both sides", "ledger: ", "master.key to each node"] {
+    for wanted in ["100 % consumer_item", "are the same on both sides", "ledger: ", "master.key to each node"]
+    {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
     assert!(migrate(&site.home, &database).contains("was moved to"), "it may be run again");
@@ -231,10 +233,7 @@ async fn a_store_that_was_moved_answers_as_before_and_goes_on() {
         })
         .await;
     moved.call("PATCH", "/app/acme/endpoint/held", r#"{"mode": "push"}"#);
-    ok.wait_until(|received| {
-        received.iter().filter(|one| one.path == "/held").count() == MESSAGES - 1
-    })
-    .await;
+    ok.wait_until(|received| received.iter().filter(|one| one.path == "/held").count() == MESSAGES - 1).await;
 
     goes_on(&moved, &readers);
     let audit = ["audit", "--server", &moved.url, "--app", "acme", "--endpoint", "jobs", "--json"];

@@ -81,15 +81,21 @@ async fn killed_at_any_batch_it_goes_on_after_it_and_ends_with_the_same() {
         let holding = (!table.is_empty()).then(|| Holding::table(&database, table));
         let migrating = Guarded(site.home.command(&args).stderr(Stdio::null()).spawn().unwrap());
         if holding.is_some() {
-            let waits = format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
+            let waits =
+                format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
             until(table, || ask(&database, &waits) == "1");
         } else {
-            until("something is there", || ask(&database, "SELECT to_regclass('message') IS NOT NULL") == "t");
+            until("something is there", || {
+                ask(&database, "SELECT to_regclass('message') IS NOT NULL") == "t"
+            });
         }
         drop(migrating);
         drop(holding);
         until("its session ends", || {
-            ask(&database, "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database() AND query LIKE 'COPY%'") == "0"
+            ask(
+                &database,
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database() AND query LIKE 'COPY%'",
+            ) == "0"
         });
         reached.push(written().parse::<u64>().unwrap());
         let refused = site.home.command(&["serve"]).env("PUSHPULL_STORE", &database).output().unwrap();
@@ -133,7 +139,9 @@ async fn a_store_that_was_served_since_or_another_does_not_go_on() {
     site.send("a", "{}");
     site.stop();
     let complaint = refused(&site.home);
-    assert!(complaint.contains("was changed since it began") && complaint.contains("message rows: 80 and 81"));
+    assert!(
+        complaint.contains("was changed since it began") && complaint.contains("message rows: 80 and 81")
+    );
 }
 
 /// Begins, and is killed before its end.

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushpull_domain::{
-    App, Delivery, DeliveryState, Endpoint, FixedClock, Message, Mode, Seq, SeededChance, Timestamp,
+    App, Delivery, DeliveryState, Endpoint, FixedClock, Message, Mode, SeededChance, Seq, Timestamp,
     attempt::{Attempt, Outcome, Timings, Trigger},
     seal::MasterKey,
 };
 use pushpull_store::{
-    AttemptFilter, Catalog as _, Deliveries as _, Log, MessageFilter, Order, PageQuery, Published, QueueQuery,
-    Retention, Settlement, Store, Upkeep as _,
+    AttemptFilter, Catalog as _, Deliveries as _, Log, MessageFilter, Order, PageQuery, Published,
+    QueueQuery, Retention, Settlement, Store, Upkeep as _,
 };
 use pushpull_store_postgres::Postgres;
 use pushpull_store_sqlite::Sqlite;
@@ -68,14 +68,13 @@ async fn attempt(store: &Arc<dyn Store>, endpoint: &Endpoint, at: Timestamp, sta
         let (outcome, state) = match status {
             200 => (Outcome::Delivered { status, body: "fine".into() }, DeliveryState::Delivered),
             _ => {
-                let again = DeliveryState::Owed {
-                    due_at: Some(at.after(HALF_A_DAY)),
-                    trigger: Trigger::Scheduled,
-                };
+                let again =
+                    DeliveryState::Owed { due_at: Some(at.after(HALF_A_DAY)), trigger: Trigger::Scheduled };
                 (Outcome::Refused { status, body: "not now".into(), retry_after: None }, again)
             }
         };
-        let made = Attempt { started_at: at, trigger: Trigger::Scheduled, outcome, timings: Timings::default() };
+        let made =
+            Attempt { started_at: at, trigger: Trigger::Scheduled, outcome, timings: Timings::default() };
         let delivery = Delivery { state, attempts: due.delivery.attempts + 1, ..due.delivery };
         Settlement { delivery, attempt: Some((made, Arc::from(URL))) }
     });
@@ -83,7 +82,11 @@ async fn attempt(store: &Arc<dyn Store>, endpoint: &Endpoint, at: Timestamp, sta
 }
 
 /// Eight days of two applications: retries from day to day, messages sent again, a clock that is put back, retention.
-async fn live(store: &Arc<dyn Store>, clock: &FixedClock, apps: &[(App, Arc<Endpoint>)]) -> Vec<Arc<Message>> {
+async fn live(
+    store: &Arc<dyn Store>,
+    clock: &FixedClock,
+    apps: &[(App, Arc<Endpoint>)],
+) -> Vec<Arc<Message>> {
     let mut sent = Vec::new();
     for half in 0..16 {
         let now = || pushpull_domain::Clock::now(clock);
@@ -193,11 +196,7 @@ async fn rows_of_many_days_are_found_where_they_lie_and_go_when_they_are_old() {
     assert_eq!(publish(&store, &apps[0].0, 99).await.key.position.0, last.key.position.0 + 1);
     // Everything of it goes by the day, and numbers go on.
     clock.advance(Duration::from_hours(100 * 24));
-    let kept = Retention {
-        messages: HALF_A_DAY * 2,
-        payloads: HALF_A_DAY * 2,
-        idempotency: HALF_A_DAY,
-    };
+    let kept = Retention { messages: HALF_A_DAY * 2, payloads: HALF_A_DAY * 2, idempotency: HALF_A_DAY };
     while store.trim(kept).await.unwrap().more {}
     publish(&store, &apps[1].0, 100).await;
     while store.trim(kept).await.unwrap().more {}
