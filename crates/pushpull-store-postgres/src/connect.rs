@@ -1,6 +1,12 @@
 //! How a connection is made: from a URL to a session whose settings are known.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pushpull_store::Error;
 use rustls::{
@@ -11,7 +17,7 @@ use rustls::{
 };
 use tokio_postgres::{
     Client, Config, Connection, Socket,
-    config::{SslMode, TargetSessionAttrs},
+    config::{LoadBalanceHosts, SslMode, TargetSessionAttrs},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -22,6 +28,8 @@ pub(crate) type Stream = <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConne
 
 /// How long is waited for one server to answer when connecting.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+/// How long for a session, of whichever server: one may take a connection and then say nothing.
+const SESSION_MAX: Duration = Duration::from_secs(12);
 /// A connection whose packets are not answered for so long is dead.
 const SILENT_MAX: Duration = Duration::from_secs(10);
 
@@ -45,9 +53,14 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn settings(self) -> &'static str {
         match self {
-            Self::Reading => "-c statement_timeout=15s",
-            Self::Writing | Self::Hot => {
+            Self::Reading => "-c statement_timeout=12s",
+            Self::Hot => {
                 "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s"
+            }
+            // Of the rows that a change names by keys and days none is found by reading all days for it.
+            Self::Writing => {
+                "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s \
+                 -c enable_hashjoin=off -c enable_mergejoin=off"
             }
         }
     }
@@ -58,6 +71,8 @@ impl Purpose {
 pub(crate) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
+    /// A server took a connection and said nothing: it must not always be the first to be asked.
+    any_order: Arc<AtomicBool>,
 }
 
 impl Connector {
@@ -77,11 +92,22 @@ impl Connector {
             config.application_name("pushpull");
         }
         let tls = MakeRustlsConnect::new(tls(config.get_ssl_mode()));
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, any_order: Arc::default() })
     }
 
     pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Stream>), Fault> {
-        Ok(self.config.connect(self.tls.clone()).await?)
+        let mut config = self.config.clone();
+        if self.any_order.load(Ordering::Relaxed) {
+            config.load_balance_hosts(LoadBalanceHosts::Random);
+        }
+        let connected = tokio::time::timeout(SESSION_MAX, config.connect(self.tls.clone())).await;
+        match connected {
+            Ok(connected) => Ok(connected?),
+            Err(late) => {
+                self.any_order.store(true, Ordering::Relaxed);
+                Err(Error::Unavailable(Arc::new(late)).into())
+            }
+        }
     }
 }
 

@@ -20,6 +20,7 @@ mod deliveries;
 mod due;
 mod fault;
 mod feed;
+mod import;
 mod list;
 mod messages;
 mod migrate;
@@ -38,9 +39,12 @@ mod tx;
 mod upkeep;
 mod work_queue;
 
-use std::sync::{
-    Arc, RwLock,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -77,11 +81,15 @@ pub struct Options {
     pub serves: bool,
 }
 
+/// How long the answer to a read, or to a message, is waited for: whoever cannot tell whether the server is alive says
+/// so in time. Longer than the server itself takes before it gives a read up.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Most connections that read, and that write.
 const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
 
+pub use import::{Begun, Figures, Import, ImportError, Plan, Source};
 pub use nodes::Node;
 pub use server::{OpenError, check_url, is_new};
 
@@ -135,6 +143,7 @@ impl Postgres {
         let conn = writes.lend().await?;
         server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
+        import::refuse_unfinished(&conn).await?;
         server::check_master_key(&conn, &options.master_key, &options.older_master_keys).await?;
         // What migrating set for this session is not for others.
         conn.discard();
@@ -214,6 +223,20 @@ impl Postgres {
 
     /// Reads.
     pub(crate) fn read<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Db>) -> W + Send + 'static,
+        W: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        let read = self.read_long(work);
+        Box::pin(async move {
+            let in_time = tokio::time::timeout(ANSWER_MAX, read).await;
+            in_time.unwrap_or_else(|late| Err(Error::Unavailable(Arc::new(late))))
+        })
+    }
+
+    /// The same, of what may take as long as it takes.
+    pub(crate) fn read_long<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, Error>>
     where
         T: Send + 'static,
         F: FnOnce(Arc<Db>) -> W + Send + 'static,

@@ -9,6 +9,7 @@ use tokio_postgres::{Config, error::SqlState};
 use crate::{
     connect::{Connector, Purpose},
     fault::Fault,
+    import,
     pool::{Conn, Pool},
 };
 
@@ -51,6 +52,15 @@ pub enum OpenError {
         "the master key is not the one that this store's secrets are sealed with: copy it from another node"
     )]
     MasterKey,
+    /// What is in the database is not the whole of a store yet.
+    #[error(
+        "the store of {from} is being moved into this database, and is not whole yet: \
+         let `pushpull migrate` come to its end first"
+    )]
+    Moving {
+        /// Where it comes from.
+        from: String,
+    },
     /// The store cannot be reached, or is not as it should be.
     #[error(transparent)]
     Store(#[from] Error),
@@ -80,6 +90,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// Whether there is no store in a database yet.
 pub async fn is_new(url: &str) -> Result<bool, OpenError> {
     let conn = Conn::open(&Connector::new(url, Purpose::Reading)?).await?;
+    import::refuse_unfinished(&conn).await?;
     Ok(conn.query_one("SELECT to_regclass('schema_version') IS NULL", &[]).await?.get(0))
 }
 

@@ -123,6 +123,8 @@ impl Settler {
             self.last_attempt.clear();
             self.fence = fence;
         }
+        // No attempt is written down on an earlier day than it was made: lists rely on it.
+        db.open_day(db.clock.now()).await?;
         let days = db.days.of(&conn, settlements).await?;
         self.learn_attempts(&conn, settlements).await?;
         let rounds = self.rounds(db, settlements, &days);

@@ -1,0 +1,194 @@
+//! Retention by the day, with others at work on the same database.
+
+use std::{sync::Arc, time::Duration};
+
+use pushpull_domain::{App, DeliveryState, FixedClock, SeededChance};
+use pushpull_store::{
+    AttemptFilter, MessageFilter, Store,
+    conformance::fixture::{NINETY_DAYS, START, World, all, all_attempts, answer, first_page, message},
+};
+use pushpull_store_postgres::{Options, Postgres};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use crate::support::{connect, new_database, options};
+
+/// So long after it was made, all of the first day is too old.
+const TOO_OLD: Duration = Duration::from_hours(91 * 24);
+
+async fn node(url: &str, seed: u64, clock: &Arc<FixedClock>) -> World {
+    let chance = Arc::new(SeededChance::new(seed));
+    let store = Postgres::open(Options { chance, ..options(url, Arc::clone(clock)) }).await.unwrap();
+    World::of(Arc::new(store) as Arc<dyn Store>, Arc::clone(clock)).await
+}
+
+/// A node whose first day, with a few messages, is too old; and somebody else on its database.
+async fn old() -> (World, App, Client, String) {
+    let url = new_database().await;
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let app = world.app("one").await;
+    world.endpoint(&app).await;
+    world.publish_many(&app, 5).await;
+    world.clock.advance(TOO_OLD);
+    let other = connect(&url).await;
+    (world, app, other, url)
+}
+
+async fn partitions(other: &Client, table: &str) -> Vec<String> {
+    let sql = "SELECT relname::text FROM pg_class WHERE relname ~ ('^' || $1 || '_[0-9]+$') ORDER BY 1";
+    other.query(sql, &[&table]).await.unwrap().iter().map(|row| row.get(0)).collect()
+}
+
+/// While somebody else's transaction uses the tables, what is too old stays, nobody who writes waits for it, and once
+/// that transaction has ended it goes, also where it was half done.
+#[tokio::test]
+async fn a_long_transaction_holds_up_retention_and_nobody_else() {
+    for used in ["message", "delivery", "attempt"] {
+        let (world, app, other, url) = old().await;
+        other.batch_execute(&format!("BEGIN; SELECT count(*) FROM {used}")).await.unwrap();
+        let trimming = async {
+            for _ in 0..9 {
+                world.store.trim(NINETY_DAYS).await.unwrap();
+            }
+        };
+        let writing = async {
+            let mut longest = Duration::ZERO;
+            for n in 0..200 {
+                let began = Instant::now();
+                world.publish(&app, message(&n.to_string())).await;
+                longest = longest.max(began.elapsed());
+            }
+            longest
+        };
+        let ((), longest) = tokio::join!(trimming, writing);
+        assert!(longest < Duration::from_millis(900), "{used}: a writer waited for {longest:?}");
+        // Another node goes on with what this one began.
+        let two = node(&url, 2, &world.clock).await;
+        two.trim(NINETY_DAYS).await;
+        assert_eq!(partitions(&other, used).await.len(), 3, "the old one, today's and tomorrow's");
+        other.batch_execute("COMMIT").await.unwrap();
+        assert_eq!(two.trim(NINETY_DAYS).await.messages, 5);
+        assert_eq!(partitions(&other, used).await.len(), 2);
+        let kept = two.store.messages(app.no, all(), first_page(250)).await.unwrap();
+        assert_eq!(kept.items.len(), 200);
+        assert_eq!(kept.items[0].key.position.0, 6);
+        two.owes_pushed(200).await;
+    }
+}
+
+/// Wherever a node died while it removed a day's partitions, the next one finishes, and what was removed is told.
+#[tokio::test]
+async fn a_day_that_was_half_removed_is_removed() {
+    let done = [
+        "ALTER TABLE delivery DETACH PARTITION delivery_{day}",
+        "DROP TABLE delivery_{day}",
+        "ALTER TABLE attempt DETACH PARTITION attempt_{day}; DROP TABLE attempt_{day}",
+        "ALTER TABLE message DETACH PARTITION message_{day}",
+        "DROP TABLE message_{day}; DELETE FROM open_day WHERE day = {day}",
+    ];
+    for died in 0..=done.len() {
+        let (world, app, other, url) = old().await;
+        while world.store.trim(NINETY_DAYS).await.unwrap().messages == 0 {
+            let sql = "SELECT day, stage FROM made_day ORDER BY day LIMIT 1";
+            let first = other.query_one(sql, &[]).await.unwrap();
+            if first.get::<_, i16>(1) == 7 {
+                let day = first.get::<_, i32>(0).to_string();
+                for step in &done[..died] {
+                    other.batch_execute(&step.replace("{day}", &day)).await.unwrap();
+                }
+                let two = node(&url, 2, &world.clock).await;
+                let trimmed = two.trim(NINETY_DAYS).await;
+                assert_eq!((trimmed.messages, trimmed.cancelled), (5, 5), "{died}");
+                break;
+            }
+        }
+        for table in ["message", "delivery", "attempt"] {
+            assert_eq!(partitions(&other, table).await.len(), 2, "{died}: {table}");
+        }
+        assert_eq!(world.publish(&app, message("next")).await.key.position.0, 6);
+        world.owes_pushed(1).await;
+    }
+}
+
+/// What another node removed meanwhile is no error for the one who settles it, with other things.
+#[tokio::test]
+async fn who_settles_need_not_know_what_is_gone() {
+    let (world, app, _, url) = old().await;
+    let two = node(&url, 2, &world.clock).await;
+    let page = world.store.messages(app.no, all(), first_page(9)).await.unwrap();
+    let gone = world.delivery(&page.items[0]).await;
+    // It knows where that lies.
+    world.settle(gone, answer(500), gone.state).await;
+    let new = world.publish(&app, message("new")).await;
+    two.trim(NINETY_DAYS).await;
+    world.settle(gone, answer(200), DeliveryState::Delivered).await;
+    world.settle(world.delivery(&new).await, answer(200), DeliveryState::Delivered).await;
+    world.owes_pushed(0).await;
+}
+
+/// Of a deleted application no payload is kept, though its messages' day goes later.
+#[tokio::test]
+async fn payloads_of_a_deleted_application_do_not_wait_for_their_day() {
+    let url = new_database().await;
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let (app, kept) = (world.app("one").await, world.app("two").await);
+    for app in [&app, &kept] {
+        world.endpoint(app).await;
+        world.publish_many(app, 5).await;
+    }
+    world.store.delete_app(app.no).await.unwrap();
+    world.trim(NINETY_DAYS).await;
+    let other = connect(&url).await;
+    let left = "SELECT count(payload), (SELECT count(*) FROM app) FROM message";
+    let left = other.query_one(left, &[]).await.unwrap();
+    assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (5, 2));
+    world.owes_pushed(5).await;
+    world.clock.advance(TOO_OLD);
+    world.trim(NINETY_DAYS).await;
+    let left =
+        other.query_one("SELECT count(*), (SELECT count(*) FROM endpoint) FROM app", &[]).await.unwrap();
+    assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (1, 1), "nothing is left of it");
+}
+
+/// An attempt is found on whatever day it was written down, also if nothing else was written on that day.
+#[tokio::test]
+async fn attempts_are_found_by_their_time_though_nobody_else_writes() {
+    let url = new_database().await;
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    let sent = world.publish(&app, message("x")).await;
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_hours(24));
+        let delivery = world.delivery(&sent).await;
+        world.settle(delivery, answer(500), delivery.state).await;
+    }
+    for days in 0..3 {
+        let after = Some(START.after(Duration::from_hours(24 * days)));
+        let filter = AttemptFilter { message: MessageFilter { after, ..all() }, ..all_attempts() };
+        let found = world.store.attempts_at(endpoint.no, filter, first_page(9)).await.unwrap().items;
+        assert_eq!(found.len() as u64, 3 - days);
+        for (attempt, _) in found {
+            let by_id = world.store.attempt(sent.key, attempt.id).await.unwrap().unwrap();
+            assert_eq!(by_id.attempt, attempt.attempt);
+        }
+    }
+}
+
+/// Several nodes that remove at once remove each thing once.
+#[tokio::test]
+async fn several_nodes_remove_each_thing_once() {
+    let (world, app, other, url) = old().await;
+    let two = node(&url, 2, &world.clock).await;
+    let (mut messages, mut cancelled) = (0, 0);
+    for _ in 0..50 {
+        let (one, two) = tokio::join!(world.store.trim(NINETY_DAYS), two.store.trim(NINETY_DAYS));
+        for trimmed in [one.unwrap(), two.unwrap()] {
+            messages += trimmed.messages;
+            cancelled += trimmed.cancelled;
+        }
+    }
+    assert_eq!((messages, cancelled), (5, 5));
+    assert_eq!(partitions(&other, "message").await.len(), 2);
+    assert_eq!(world.publish(&app, message("next")).await.key.position.0, 6);
+}
