@@ -146,14 +146,16 @@ pub(crate) async fn check_master_key(
     older: &[MasterKey],
 ) -> Result<(), OpenError> {
     let ids: Vec<i64> = std::iter::once(newest).chain(older).map(|key| i64::from(key.id())).collect();
-    let known = conn
-        .query_one(
-            "INSERT INTO setting (name, value) VALUES ('master_key', $1)
-             ON CONFLICT (name) DO UPDATE SET value = setting.value RETURNING value",
-            &[&ids[0]],
-        )
-        .await
-        .map_err(lacks_right)?;
+    const FIND: &str = "SELECT value FROM setting WHERE name = 'master_key'";
+    // Looked for first: a look may not wait for a standby.
+    let known = match conn.query_opt(FIND, &[]).await.map_err(lacks_right)? {
+        Some(known) => known,
+        None => {
+            let made = "INSERT INTO setting (name, value) VALUES ('master_key', $1) ON CONFLICT DO NOTHING";
+            conn.execute(made, &[&ids[0]]).await.map_err(lacks_right)?;
+            conn.query_one(FIND, &[]).await?
+        }
+    };
     let known: i64 = known.get(0);
     if !ids.contains(&known) {
         return Err(OpenError::MasterKey);
