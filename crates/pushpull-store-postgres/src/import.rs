@@ -182,7 +182,7 @@ async fn begun(conn: &Conn) -> Result<Option<Beginning>, Fault> {
 #[derive(Debug)]
 pub enum Begun {
     /// From the first row, or from where it was cut off.
-    Goes(Import),
+    Goes(Box<Import>),
     /// It came to its end before.
     Done,
 }
@@ -222,7 +222,7 @@ impl Import {
         open_days(&conn, &plan.days).await?;
         let written = conn.query("SELECT name, rows FROM import_table", &[]).await?;
         let rows = written.iter().map(|row| (row.get(0), row.get(1))).collect();
-        Ok(Begun::Goes(Self { conn, source, plan, rows }))
+        Ok(Begun::Goes(Box::new(Self { conn, source, plan, rows })))
     }
 
     /// How many rows of a table are here.

@@ -75,8 +75,11 @@ const LAST_ATTEMPTS: &str = "
 
 /// The way to the one who settles.
 pub(crate) struct Outcomes {
-    batches: mpsc::Sender<(Vec<Settlement>, oneshot::Sender<Result<(), Error>>)>,
+    batches: mpsc::Sender<Batch>,
 }
+
+/// What is to be written together, and who waits for it.
+type Batch = (Vec<Settlement>, oneshot::Sender<Result<(), Error>>);
 
 /// Batches that wait. The dispatcher hands in one after the other.
 const BATCHES_MAX: usize = 16;
@@ -84,7 +87,7 @@ const BATCHES_MAX: usize = 16;
 impl Outcomes {
     /// Starts the work, which ends when the store is closed.
     pub(crate) fn start(db: &Arc<Db>) -> Self {
-        let (batches, mut waiting) = mpsc::channel::<(Vec<Settlement>, oneshot::Sender<_>)>(BATCHES_MAX);
+        let (batches, mut waiting) = mpsc::channel::<Batch>(BATCHES_MAX);
         let work = Arc::clone(db);
         db.tasks.spawn(async move {
             let mut settler = Settler::default();

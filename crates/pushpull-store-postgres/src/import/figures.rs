@@ -57,7 +57,8 @@ impl Figures {
 
     /// As it is written down.
     pub(super) fn to_text(&self) -> String {
-        self.0.iter().map(|(name, value)| format!("{name}={value}\n")).collect()
+        let lines: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+        lines.concat()
     }
 
     pub(super) fn from_text(text: &str) -> Self {

@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use self::progress::Progress;
 use super::Ending;
 use crate::{
-    config::{Backend, Place, STORE},
+    config::{Backend, Place, shown},
     datadir::{Lock, master_keys, store_file},
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Migrate {
     /// The data directory
     #[arg(long, value_name = "DIRECTORY")]
     from: PathBuf,
-    /// The database: postgres://USER:PASSWORD@HOST/DATABASE
+    /// The database, as `postgres://USER:PASSWORD@HOST/DATABASE`
     #[arg(long, value_name = "URL")]
     to: String,
     /// The file with the master key [default: FROM/master.key]
@@ -78,13 +78,13 @@ impl Migrate {
             numbers: export.numbers()?,
         };
         let total = TABLES.iter().map(|table| plan.rows(table)).sum();
-        let to = STORE.shown(&self.to);
+        let to = shown(&self.to);
         let begun = Import::begin(&self.to, source, plan).await;
         match begun.with_context(|| format!("move {name} to {to}"))? {
             Begun::Done => eprintln!("the store in {name} was moved to {to} before: there is nothing to do"),
             Begun::Goes(import) => {
                 progress.begin(total, TABLES.iter().map(|table| import.written(table)).sum());
-                let figures = self.write(export, import, &mut progress).await;
+                let figures = self.write(export, *import, &mut progress).await;
                 tell(total, &figures.with_context(|| format!("move {name} to {to}"))?);
             }
         }
