@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use pushpull_domain::{App, DeliveryState, Endpoint, FixedClock, Mode, Position, SeededChance};
+use pushpull_domain::{App, DeliveryState, Endpoint, FixedClock, Mode, Position, SeededChance, Seq};
 use pushpull_store::{
-    AttemptFilter, MessageFilter, PageQuery, Retention, Store,
+    AttemptFilter, MessageFilter, PageQuery, Resent, Retention, Store,
     conformance::fixture::{NINETY_DAYS, START, World, all, all_attempts, answer, first_page, message},
 };
 use pushpull_store_postgres::{Options, Postgres};
@@ -183,6 +183,23 @@ async fn retention_beside_everything_else_leaves_no_trace() {
         }
         assert_eq!(kept, (5 * 150 + 1..=last).collect::<Vec<_>>(), "three days are kept in part");
     }
+}
+
+/// A message that is about to go is not sent to another endpoint: that would be left when it has gone.
+#[tokio::test]
+async fn what_is_about_to_go_is_not_sent_again() {
+    let (world, app, _, _) = old().await;
+    let old = world.store.messages(app.no, all(), first_page(9)).await.unwrap().items;
+    let late = world.endpoint(&app).await;
+    let mut resent = Vec::new();
+    while let Some(message) = old.get(resent.len()) {
+        resent.push(world.store.resend(message.key, late.no).await.unwrap());
+        world.store.trim(NINETY_DAYS).await.unwrap();
+    }
+    assert_eq!(resent, [Resent::Owed, Resent::Owed, Resent::Gone, Resent::Gone, Resent::Gone]);
+    world.trim(NINETY_DAYS).await;
+    world.owes(0).await;
+    assert_eq!(world.publish(&app, message("next")).await.fanout[1], (late.no, Seq(3)));
 }
 
 /// What another node removed meanwhile is no error for the one who settles it, with other things.
