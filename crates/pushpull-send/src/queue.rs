@@ -109,6 +109,8 @@ pub(crate) struct Queue {
     window: usize,
     /// One at a time, in order.
     fifo: bool,
+    /// Where order is kept: all up to here has been taken in. `None`: nobody knows how far.
+    tail: Option<Seq>,
     /// The first in order waits for its next attempt, and all others with it.
     blocked: bool,
     /// The configuration that it works by. A lane that has another may not take from it: so nothing is begun
@@ -133,6 +135,7 @@ impl Default for Queue {
             in_flight: 0,
             window: WINDOW_MIN,
             fifo: false,
+            tail: None,
             blocked: false,
             version: 0,
             off: false,
@@ -150,6 +153,11 @@ impl Queue {
         self.version = version;
         match setting {
             Setting::Pushed { fifo, read } => {
+                if fifo && !self.fifo {
+                    // What was taken in by then may stand behind what the table has.
+                    self.clear();
+                    self.look = true;
+                }
                 self.fifo = fifo;
                 self.off = false;
                 self.draining = None;
@@ -205,9 +213,14 @@ impl Queue {
         if self.off {
             return;
         }
-        // Order is only kept if nothing is taken in ahead of what the table still has.
-        let in_order = !self.fifo || !(self.look || self.looking || self.blocked);
-        if self.ready.len() < QUEUE_MAX && in_order {
+        // Order is only kept if nothing is taken in ahead of what the table still has, from other processes too.
+        let seq = job.delivery.key.seq;
+        let is_next = || self.tail.is_some_and(|tail| tail.0 + 1 == seq.0);
+        let in_order = !self.fifo || !(self.look || self.looking || self.blocked) && is_next();
+        if !in_order {
+            (self.look, self.news) = (true, true);
+        } else if self.ready.len() < QUEUE_MAX {
+            self.tail = Some(seq);
             self.insert(job);
         } else {
             self.look = true;
@@ -303,6 +316,7 @@ impl Queue {
         }
         self.look |= more;
         for job in jobs {
+            self.tail = Some(job.delivery.key.seq);
             // If one of these is owed again, a moment is set for it.
             if !settled.contains(&job.delivery.key.seq) {
                 self.insert(job);
@@ -386,7 +400,7 @@ impl Queue {
         for job in self.ready.drain(..) {
             self.known.remove(&job.delivery.key.seq);
         }
-        (self.look, self.news) = (false, false);
+        (self.look, self.news, self.tail) = (false, false, None);
     }
 
     /// Whether nothing is in memory and nobody is at work.

@@ -1,20 +1,18 @@
 //! Gathers the messages that wait and appends them together.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc};
 
 use pushpull_domain::AppNo;
 use pushpull_store::{Append, Appended, Error};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{Db, append, fault::Fault, pool::Lent};
+use crate::{ANSWER_MAX, Db, append, fault::Fault, pool::Lent};
 
 /// Most messages that wait; beyond that the store is busy.
 const QUEUE_MAX: usize = 8_192;
 /// Most messages of a transaction, and bytes from which on it is full: bounds how long the first of them waits.
 const BATCH_MAX: usize = 256;
 const BYTES_MAX: usize = 8 * 1024 * 1024;
-/// How long a caller waits for an answer. The commit itself goes on: one that is given up happens anyway.
-const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 type Waiting = (Append, oneshot::Sender<Result<Appended, Error>>);
 
@@ -38,6 +36,7 @@ impl Committer {
             mpsc::error::TrySendError::Full(_) => Error::Busy,
             mpsc::error::TrySendError::Closed(_) => Error::Closing,
         })?;
+        // The commit itself goes on: one that is given up happens anyway.
         match tokio::time::timeout(ANSWER_MAX, answer).await {
             Ok(answer) => answer.map_err(|_| Error::Closing)?,
             Err(slow) => Err(Error::Unavailable(Arc::new(slow))),

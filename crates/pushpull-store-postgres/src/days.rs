@@ -88,7 +88,7 @@ impl Db {
 }
 
 /// Makes a day's partitions if they are not there yet; who asks holds the lock for it.
-async fn make(conn: &Conn, day: i32) -> Result<(), Fault> {
+pub(crate) async fn make(conn: &Conn, day: i32) -> Result<(), Fault> {
     if conn.query_opt("SELECT FROM made_day WHERE day = $1", &[&day]).await?.is_none() {
         conn.batch(&partitions(day)).await?;
     }

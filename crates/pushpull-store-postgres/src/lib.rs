@@ -20,6 +20,7 @@ mod deliveries;
 mod due;
 mod fault;
 mod feed;
+mod import;
 mod list;
 mod messages;
 mod migrate;
@@ -27,6 +28,7 @@ mod named;
 mod news;
 mod nodes;
 mod pool;
+mod queue_days;
 mod recovery;
 mod rows;
 mod server;
@@ -38,9 +40,12 @@ mod tx;
 mod upkeep;
 mod work_queue;
 
-use std::sync::{
-    Arc, RwLock,
-    atomic::{AtomicI64, Ordering},
+use std::{
+    sync::{
+        Arc, RwLock,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
 };
 
 use futures_util::future::BoxFuture;
@@ -77,11 +82,15 @@ pub struct Options {
     pub serves: bool,
 }
 
+/// How long the answer to a read, or to a message, is waited for: whoever cannot tell whether the server is alive says
+/// so in time. Longer than the server itself takes before it gives a read up.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Most connections that read, and that write.
 const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
 
+pub use import::{Begun, Figures, Import, ImportError, Plan, Source};
 pub use nodes::Node;
 pub use server::{OpenError, check_url, is_new};
 
@@ -89,6 +98,7 @@ pub use server::{OpenError, check_url, is_new};
 pub struct Postgres {
     db: Arc<Db>,
     committer: Committer,
+    outcomes: settle::Outcomes,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -118,9 +128,8 @@ pub(crate) struct Db {
     pub(crate) made_day: days::Newest,
     pub(crate) counted: backlog::Counted,
     pub(crate) trimmer: trim::Trimmer,
-    pub(crate) days: settle::Days,
+    pub(crate) days: queue_days::Days,
     pub(crate) due_from: due::DueFrom,
-    pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     history: u64,
     last_at: AtomicI64,
@@ -135,6 +144,7 @@ impl Postgres {
         let conn = writes.lend().await?;
         server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
+        import::refuse_unfinished(&conn).await?;
         server::check_master_key(&conn, &options.master_key, &options.older_master_keys).await?;
         // What migrating set for this session is not for others.
         conn.discard();
@@ -155,9 +165,8 @@ impl Postgres {
             made_day: days::Newest::default(),
             counted: backlog::Counted::default(),
             trimmer: trim::Trimmer::default(),
-            days: settle::Days::default(),
+            days: queue_days::Days::default(),
             due_from: due::DueFrom::default(),
-            settler: tokio::sync::Mutex::default(),
             listeners: RwLock::default(),
             history,
             last_at: AtomicI64::new(0),
@@ -168,7 +177,7 @@ impl Postgres {
             db.tasks.spawn(shards::run(Arc::clone(&db)));
         }
         db.tasks.spawn(news::run(Arc::clone(&db)));
-        Ok(Self { committer: Committer::start(&db), db })
+        Ok(Self { committer: Committer::start(&db), outcomes: settle::Outcomes::start(&db), db })
     }
 
     /// Writes out what waits and closes. Safe to repeat.
@@ -219,6 +228,20 @@ impl Postgres {
         F: FnOnce(Arc<Db>) -> W + Send + 'static,
         W: Future<Output = Result<T, Fault>> + Send + 'static,
     {
+        let read = self.read_long(work);
+        Box::pin(async move {
+            let in_time = tokio::time::timeout(ANSWER_MAX, read).await;
+            in_time.unwrap_or_else(|late| Err(Error::Unavailable(Arc::new(late))))
+        })
+    }
+
+    /// The same, of what may take as long as it takes.
+    pub(crate) fn read_long<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Db>) -> W + Send + 'static,
+        W: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
         let db = Arc::clone(&self.db);
         Box::pin(async move { Ok(work(db).await?) })
     }
@@ -263,12 +286,13 @@ impl Db {
 
 /// Which history the database holds: made with it, and anew by a restore.
 async fn history(writes: &Arc<Pool>, source: &dyn Chance) -> Result<u64, Fault> {
+    const FIND: &str = "SELECT value FROM setting WHERE name = 'history'";
     let conn = writes.lend().await?;
-    conn.execute(
-        "INSERT INTO setting (name, value) VALUES ('history', $1) ON CONFLICT DO NOTHING",
-        &[&source.word().cast_signed()],
-    )
-    .await?;
-    let row = conn.query_one("SELECT value FROM setting WHERE name = 'history'", &[]).await?;
-    Ok(row.get::<_, i64>(0).cast_unsigned())
+    // Looked for first: a look may not wait for a standby.
+    if let Some(known) = conn.query_opt(FIND, &[]).await? {
+        return Ok(known.get::<_, i64>(0).cast_unsigned());
+    }
+    let made = "INSERT INTO setting (name, value) VALUES ('history', $1) ON CONFLICT DO NOTHING";
+    conn.execute(made, &[&source.word().cast_signed()]).await?;
+    Ok(conn.query_one(FIND, &[]).await?.get::<_, i64>(0).cast_unsigned())
 }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Conn {
     client: Client,
     statements: Mutex<HashMap<Box<str>, Statement>>,
     beside: Arc<Beside>,
+    /// Answers that are waited for, or that nobody waits for any more.
+    unanswered: AtomicUsize,
 }
 
 /// What the server says beside its answers.
@@ -72,7 +74,8 @@ impl Conn {
             }
             heard.closed.cancel();
         });
-        Ok(Self { client, statements: Mutex::default(), beside })
+        client.batch_execute(connector.settings()).await?;
+        Ok(Self { client, statements: Mutex::default(), beside, unanswered: AtomicUsize::new(0) })
     }
 
     /// Waits for a hint.
@@ -99,7 +102,7 @@ impl Conn {
         if let Some(statement) = known {
             return Ok(statement);
         }
-        let statement = self.client.prepare_typed(sql, types).await?;
+        let statement = self.answered(self.client.prepare_typed(sql, types)).await?;
         let mut statements = self.statements.lock().expect("nobody panics while holding this lock");
         if statements.len() >= STATEMENTS_MAX {
             statements.clear();
@@ -108,29 +111,49 @@ impl Conn {
         Ok(statement)
     }
 
+    /// Waits for an answer. If it is waited for no longer, this is never undone, and nobody else gets the connection.
+    async fn answered<T>(
+        &self,
+        answer: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Fault> {
+        self.unanswered.fetch_add(1, Ordering::SeqCst);
+        let answer = answer.await;
+        self.unanswered.fetch_sub(1, Ordering::SeqCst);
+        Ok(answer?)
+    }
+
+    /// Whether another may have it.
+    fn is_free(&self) -> bool {
+        !self.client.is_closed() && self.unanswered.load(Ordering::SeqCst) == 0
+    }
+
     /// The rows of a query.
     pub(crate) async fn query(&self, sql: &str, params: Params<'_>) -> Result<Vec<Row>, Fault> {
-        Ok(self.client.query(&self.prepare(sql).await?, params).await?)
+        let statement = self.prepare(sql).await?;
+        self.answered(self.client.query(&statement, params)).await
     }
 
     /// The only row of a query, if there is one.
     pub(crate) async fn query_opt(&self, sql: &str, params: Params<'_>) -> Result<Option<Row>, Fault> {
-        Ok(self.client.query_opt(&self.prepare(sql).await?, params).await?)
+        let statement = self.prepare(sql).await?;
+        self.answered(self.client.query_opt(&statement, params)).await
     }
 
     /// The only row of a query that always has one.
     pub(crate) async fn query_one(&self, sql: &str, params: Params<'_>) -> Result<Row, Fault> {
-        Ok(self.client.query_one(&self.prepare(sql).await?, params).await?)
+        let statement = self.prepare(sql).await?;
+        self.answered(self.client.query_one(&statement, params)).await
     }
 
     /// Changes rows; how many.
     pub(crate) async fn execute(&self, sql: &str, params: Params<'_>) -> Result<u64, Fault> {
-        Ok(self.client.execute(&self.prepare(sql).await?, params).await?)
+        let statement = self.prepare(sql).await?;
+        self.answered(self.client.execute(&statement, params)).await
     }
 
     /// Statements without parameters, separated by semicolons.
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), Fault> {
-        Ok(self.client.batch_execute(sql).await?)
+        self.answered(self.client.batch_execute(sql)).await
     }
 
     /// The driver's own, for statements that are sent together.
@@ -198,7 +221,7 @@ impl Lent {
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(conn) = self.conn.take()
-            && !conn.client.is_closed()
+            && conn.is_free()
             && !self.pool.permits.is_closed()
         {
             self.pool.idle.lock().expect("nobody panics while holding this lock").push(conn);

@@ -18,6 +18,10 @@ const LEDGER: &str = "
         count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state BETWEEN 3 AND 5) FROM delivery";
 
 impl Upkeep for Postgres {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn trim(&self, retention: Retention) -> BoxFuture<'_, Result<Trimmed, Error>> {
         self.write(move |db| async move { trim::step(&db, retention).await })
     }
@@ -28,7 +32,7 @@ impl Upkeep for Postgres {
     }
 
     fn ledger(&self) -> BoxFuture<'_, Result<Ledger, Error>> {
-        self.read(|db| async move {
+        self.read_long(|db| async move {
             let conn = db.long_read().await?;
             let row = conn.query_one(LEDGER, &[]).await?;
             conn.finish().await?;
@@ -44,7 +48,7 @@ impl Upkeep for Postgres {
     }
 
     fn backlog(&self) -> BoxFuture<'_, Result<Backlog, Error>> {
-        self.read(|db| async move { backlog::backlog(&db).await })
+        self.read_long(|db| async move { backlog::backlog(&db).await })
     }
 
     fn size(&self) -> BoxFuture<'_, Result<Size, Error>> {

@@ -161,9 +161,10 @@ fn the_window_opens_with_success_and_closes_with_stalling() {
 fn a_fifo_queue_waits_for_its_first() {
     let mut queue = Queue::default();
     queue.configure(0, Setting::Pushed { fifo: true, read: Seq(0) });
-    queue.offer(job(1));
-    queue.offer(job(2));
     assert_eq!(queue.begin_lanes(), 1);
+    assert!(matches!(queue.next(0), Next::Look));
+    queue.looked(0, [job(1)], false);
+    queue.offer(job(2));
     assert_eq!(attempt(&mut queue), 1);
     queue.attempted(Verdict::Failed, false);
     assert!(matches!(queue.next(0), Next::End));
@@ -176,4 +177,23 @@ fn a_fifo_queue_waits_for_its_first() {
     assert!(matches!(queue.next(0), Next::Look));
     queue.looked(0, [job(1), job(2), job(3)], false);
     assert_eq!(attempt(&mut queue), 1);
+}
+
+/// What joined the queue before it is owed too: it came in at another process, or before this one knew the queue.
+#[test]
+fn a_fifo_queue_takes_in_nothing_ahead_of_what_it_has_not_seen() {
+    let mut queue = Queue::default();
+    queue.offer(job(2));
+    queue.configure(0, Setting::Pushed { fifo: true, read: Seq(0) });
+    assert_eq!(queue.begin_lanes(), 1);
+    assert!(matches!(queue.next(0), Next::Look), "nobody knows whether the second is the first");
+    queue.looked(0, [job(1), job(2)], false);
+    queue.offer(job(3));
+    queue.offer(job(5));
+    for seq in 1..=3 {
+        assert_eq!(attempt(&mut queue), seq);
+        queue.attempted(Verdict::Succeeded, true);
+        queue.settled(Seq(seq));
+    }
+    assert!(matches!(queue.next(0), Next::Look), "somebody else took the fourth in");
 }

@@ -3,8 +3,8 @@
 //! What is promised: nothing acknowledged is lost, nothing refused is stored, a request repeated with its key
 //! is one message, and a kill repeats at most the deliveries whose outcome was not yet written.
 
-mod books;
-mod load;
+pub(crate) mod books;
+pub(crate) mod load;
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::support::{Dice, Home, Server, Sink, faulty, let_pass, percentile, say};
 
-use books::{Books, Findings};
+use books::{Books, Faults, Findings};
 use load::Load;
 
 /// Kills of a run that nobody asked to be longer.
@@ -59,7 +59,7 @@ fn home() -> Home {
 async fn run(home: Home, kills: usize, dice: Dice) -> Run {
     let sink = Sink::start(load::decide).await;
     let first = home.start().await;
-    load::set_up(&first, &sink).await;
+    load::set_up(&mut first.client(), &sink).await;
     let load = Load::start(&dice);
     let (mut ready, mut killed, mut server) = (Vec::new(), Vec::new(), Some(first));
     while killed.len() < kills {
@@ -76,10 +76,11 @@ async fn run(home: Home, kills: usize, dice: Dice) -> Run {
     };
     load.serve_at(last.address);
     let entries = load.finish().await;
-    let standing = books::settled(&last).await;
+    let standing = books::settled(&mut last.client()).await;
     last.stop().await;
     let doctor = home.doctor().await;
-    let findings = Books { entries, arrivals: sink.take_ledger(), killed, standing }.check();
+    let findings =
+        Books { entries, arrivals: sink.take_ledger(), faults: Faults::Lives(killed), standing }.check();
     Run { findings, ready, doctor }
 }
 

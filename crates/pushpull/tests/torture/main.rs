@@ -10,6 +10,7 @@
 mod browser;
 mod canaries;
 mod changes;
+mod cluster;
 mod disk;
 mod first_start;
 mod fsync;

@@ -4,14 +4,14 @@
 //! once; a consumer sees again only what it had not committed. What retention removes before it was read is marked,
 //! exactly.
 
-mod books;
+pub(crate) mod books;
 mod consumers;
 mod desk;
-mod notes;
+pub(crate) mod notes;
 mod plain;
 mod streams;
 mod work;
-mod writers;
+pub(crate) mod writers;
 
 use std::time::Duration;
 
@@ -22,10 +22,11 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::support::{Dice, Home, Lives, Server, Sink, faulty, let_pass, say, variable};
+use crate::support::{Client, Dice, Home, Lives, Sink, faulty, let_pass, say, variable};
 
 use books::{Books, Findings};
-use desk::{Desk, Pace};
+use desk::Desk;
+pub(crate) use desk::Pace;
 use notes::Notes;
 use writers::{PAID, Writers};
 
@@ -75,7 +76,7 @@ fn home() -> Home {
 async fn run(home: Home, kills: usize, pace: Pace, dice: Dice) -> Findings {
     let sink = Sink::start(|_, _, _| 200).await;
     let mut server = home.start().await;
-    set_up(&server, &sink).await;
+    set_up(&mut server.client(), &sink).await;
     let lives = Lives::new();
     lives.serve_at(server.address);
     let (started, over) = (Instant::now(), watch::Sender::new(None));
@@ -101,15 +102,14 @@ async fn run(home: Home, kills: usize, pace: Pace, dice: Dice) -> Findings {
     let least = pace.retention().unwrap_or_default() * 3;
     let_pass(dice.millis(500, 2_000) + least.saturating_sub(started.elapsed())).await;
     let written = writers.finish().await;
-    over.send_replace(Some(heads(&server).await));
+    over.send_replace(Some(heads(&mut server.client()).await));
     let notes = timeout(END_MAX, readers.join_all()).await.expect("every reader comes to the end");
     server.stop().await;
     Books { written, notes, retention: pace.retention() }.check()
 }
 
 /// One application, and an endpoint of each kind.
-async fn set_up(server: &Server, sink: &Sink) {
-    let mut client = server.client();
+pub(crate) async fn set_up(client: &mut Client, sink: &Sink) {
     client.app("app").await;
     for endpoint in [
         json!({ "uid": PULLED, "mode": "pull" }),
@@ -120,13 +120,13 @@ async fn set_up(server: &Server, sink: &Sink) {
 }
 
 /// One of every kind at once.
-fn start_readers(
+pub(crate) fn start_readers(
     lives: &Lives,
     over: &watch::Sender<Option<[u64; 2]>>,
     pace: Pace,
     dice: &Dice,
 ) -> JoinSet<Notes> {
-    let desk = |who, endpoint| Desk::new(who, endpoint, lives, over.subscribe(), pace, dice.fork());
+    let desk = |who, endpoint| Desk::new(who, endpoint, lives.visitor(), over.subscribe(), pace, dice.fork());
     let mut readers = JoinSet::new();
     readers.spawn(plain::pages(desk("pages", PULLED)));
     readers.spawn(plain::long_poll(desk("long poll", PULLED)));
@@ -141,9 +141,25 @@ fn start_readers(
     readers
 }
 
+/// Readers who ask one of several servers only.
+pub(crate) fn start_readers_of(
+    server: usize,
+    readers: &mut JoinSet<Notes>,
+    lives: &Lives,
+    over: &watch::Sender<Option<[u64; 2]>>,
+    dice: &Dice,
+) {
+    let desk = |who| {
+        let visitor = lives.visitor_of(server);
+        Desk::new(who, PULLED, visitor, over.subscribe(), Pace::steady(), dice.fork())
+    };
+    readers.spawn(plain::pages(desk("pages of one node")));
+    readers.spawn(plain::long_poll(desk("long poll of one node")));
+    readers.spawn(streams::events(desk("events of one node")));
+}
+
 /// The newest seq of each endpoint, as the server has it.
-async fn heads(server: &Server) -> [u64; 2] {
-    let mut client = server.client();
+pub(crate) async fn heads(client: &mut Client) -> [u64; 2] {
     let mut heads = [0; 2];
     for (endpoint, head) in [PULLED, PUSHED].into_iter().zip(&mut heads) {
         let consumer = format!("/api/v1/app/app/poller/{endpoint}/consumer/head");

@@ -1,7 +1,7 @@
 //! What both sides wrote down, compared.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fmt,
     time::Duration,
 };
@@ -10,16 +10,16 @@ use pushpull_domain::MessageId;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::support::{Arrival, Ledger, Server, eventually};
+use crate::support::{Arrival, Client, Ledger, eventually};
 
-use super::load::{APPS, ENDPOINTS, Entry, PAID, path};
+use super::load::{APPS, ENDPOINTS, Entry, ORDERED, PAID, path};
 
 /// Longest that an outcome may wait to be written, on a machine that is busy with four other things: the outbox
 /// gathers for 50 ms, then one transaction.
 const UNWRITTEN_MAX: Duration = Duration::from_secs(2);
 
 /// How the server itself says that things stand, at the end.
-pub(super) struct Standing {
+pub(crate) struct Standing {
     /// By path: how many deliveries succeeded, and how many stand otherwise.
     endpoints: HashMap<String, (u64, u64)>,
     /// By application: the ids in its log.
@@ -27,8 +27,7 @@ pub(super) struct Standing {
 }
 
 /// Waits until nothing is owed any more; how things stand then.
-pub(super) async fn settled(server: &Server) -> Standing {
-    let mut client = server.client();
+pub(crate) async fn settled(client: &mut Client) -> Standing {
     let mut standing = Standing { endpoints: HashMap::new(), messages: Vec::new() };
     for app in 0..APPS {
         for name in ENDPOINTS {
@@ -54,31 +53,54 @@ fn count(counts: &Value, field: &str) -> u64 {
 }
 
 /// The position that a message's id holds.
-pub(super) fn position(id: &str) -> u64 {
+pub(crate) fn position(id: &str) -> u64 {
     id.parse::<MessageId>().expect("a message's id").number()
 }
 
+/// What may have made deliveries twice.
+pub(crate) enum Faults {
+    /// The one server was killed: when each of its lives ended.
+    Lives(Vec<Instant>),
+    /// Of several servers one, or what they stand on, was broken: from when until when.
+    Spans(Vec<(Instant, Instant)>),
+}
+
+impl Faults {
+    /// The fault that may have made a delivery again, and how long before it the first one was answered.
+    fn behind(&self, first: &Arrival, again: &Arrival) -> Option<(usize, Duration)> {
+        let before = |at: Instant| at.saturating_duration_since(first.at);
+        match self {
+            Self::Lives(ends) => (first.life != again.life).then(|| (first.life, before(ends[first.life]))),
+            Self::Spans(spans) => {
+                let near = |(from, until): &(Instant, Instant)| {
+                    before(*from) <= UNWRITTEN_MAX && first.at <= *until && again.at >= *from
+                };
+                spans.iter().position(near).map(|nth| (nth, before(spans[nth].0)))
+            }
+        }
+    }
+}
+
 /// All that is known.
-pub(super) struct Books {
-    pub(super) entries: Vec<Entry>,
-    pub(super) arrivals: Ledger,
-    /// When each life of the server ended.
-    pub(super) killed: Vec<Instant>,
-    pub(super) standing: Standing,
+pub(crate) struct Books {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) arrivals: Ledger,
+    pub(crate) faults: Faults,
+    pub(crate) standing: Standing,
 }
 
 /// What the comparison came to. All but the first three must be nothing.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub(super) acknowledged: usize,
-    pub(super) delivered: usize,
-    /// Most deliveries that one kill made twice.
-    pub(super) repeated_max: usize,
-    /// Deliveries made twice by all kills.
-    pub(super) repeated: usize,
-    /// Longest time from an answer to a kill that lost its outcome.
-    pub(super) unwritten_max: Duration,
-    pub(super) lost: usize,
+pub(crate) struct Findings {
+    pub(crate) acknowledged: usize,
+    pub(crate) delivered: usize,
+    /// Most deliveries that one fault made twice.
+    pub(crate) repeated_max: usize,
+    /// Deliveries made twice by all faults.
+    pub(crate) repeated: usize,
+    /// Longest time from an answer to a fault that lost its outcome.
+    pub(crate) unwritten_max: Duration,
+    pub(crate) lost: usize,
     wrong: BTreeMap<&'static str, (usize, String)>,
 }
 
@@ -88,14 +110,14 @@ impl fmt::Display for Findings {
         write!(
             f,
             "{acknowledged} acknowledged, {delivered} deliveries, {lost} lost, {repeated} repeated (at most \
-             {repeated_max} by one kill, the oldest answered {unwritten_max:?} before it), wrong: {wrong:?}"
+             {repeated_max} by one fault, the oldest answered {unwritten_max:?} before it), wrong: {wrong:?}"
         )
     }
 }
 
 impl Findings {
     /// What must not be, each with how often it is and an example.
-    pub(super) fn wrong(&self) -> Vec<String> {
+    pub(crate) fn wrong(&self) -> Vec<String> {
         self.wrong.iter().map(|(what, (times, example))| format!("{what}: {times}, as {example}")).collect()
     }
 
@@ -106,12 +128,13 @@ impl Findings {
 }
 
 impl Books {
-    pub(super) fn check(self) -> Findings {
+    pub(crate) fn check(self) -> Findings {
         let mut findings = Findings::default();
         let by_id = self.check_ids(&mut findings);
         self.check_arrivals(&by_id, &mut findings);
         self.check_deliveries(&by_id, &mut findings);
         self.check_standing(&by_id, &mut findings);
+        self.check_order(&mut findings);
         self.check_repeats(&mut findings);
         findings
     }
@@ -189,6 +212,12 @@ impl Books {
                 );
             }
         }
+        for messages in &self.standing.messages {
+            let positions: BTreeSet<u64> = messages.iter().map(|id| position(id)).collect();
+            if let Some((gap, _)) = (1..).zip(&positions).find(|(next, position)| next != *position) {
+                findings.note("a position that is nobody's", gap);
+            }
+        }
         let kept: HashSet<&str> = self.standing.messages.iter().flatten().map(String::as_str).collect();
         for id in by_id.keys().filter(|id| !kept.contains(*id)) {
             findings.note("acknowledged, but not in the log", id);
@@ -198,27 +227,41 @@ impl Books {
         }
     }
 
-    /// Only a kill makes a delivery twice, and only of what was answered just before.
+    /// The endpoint that keeps order saw each message first after the ones before it.
+    fn check_order(&self, findings: &mut Findings) {
+        let mut firsts: BTreeMap<(&str, u64), Instant> = BTreeMap::new();
+        for ((path, id), arrivals) in self.arrivals.iter().filter(|((path, _), _)| path.ends_with(ORDERED)) {
+            firsts.insert((path, position(id)), arrivals[0].at);
+        }
+        for (((path, before), at), ((next_path, next), next_at)) in firsts.iter().zip(firsts.iter().skip(1)) {
+            if path == next_path && at > next_at {
+                findings.note("out of order", format!("{path}: {next} arrived before {before}"));
+            }
+        }
+    }
+
+    /// Only a fault makes a delivery twice, and only of what was answered just before.
     fn check_repeats(&self, findings: &mut Findings) {
-        let mut by_life: HashMap<usize, usize> = HashMap::new();
-        for ((_, id), arrivals) in &self.arrivals {
+        let mut by_fault: HashMap<usize, usize> = HashMap::new();
+        for ((path, id), arrivals) in &self.arrivals {
             let answered: Vec<&Arrival> = arrivals.iter().filter(|arrival| is_success(arrival)).collect();
             for pair in answered.windows(2) {
                 let (first, again) = (pair[0], pair[1]);
-                if first.life == again.life {
-                    findings.note("delivered twice without a kill", id);
+                let Some((fault, unwritten)) = self.faults.behind(first, again) else {
+                    let later = again.at - first.at;
+                    findings
+                        .note("delivered twice without a fault", format!("{path}: {id}, {later:?} later"));
                     continue;
-                }
-                *by_life.entry(first.life).or_default() += 1;
-                let unwritten = self.killed[first.life].saturating_duration_since(first.at);
+                };
+                *by_fault.entry(fault).or_default() += 1;
                 findings.unwritten_max = findings.unwritten_max.max(unwritten);
                 if unwritten > UNWRITTEN_MAX {
                     findings.note("an old delivery was made again", id);
                 }
             }
         }
-        findings.repeated = by_life.values().sum();
-        findings.repeated_max = by_life.values().copied().max().unwrap_or_default();
+        findings.repeated = by_fault.values().sum();
+        findings.repeated_max = by_fault.values().copied().max().unwrap_or_default();
     }
 }
 

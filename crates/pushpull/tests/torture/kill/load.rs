@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Dice, Lives, Server, Sink, Visitor, hash};
+use crate::support::{Answer, Client, Dice, Lives, Sink, Visitor, hash, let_pass};
 
 use super::books::position;
 
@@ -21,8 +22,10 @@ use super::books::position;
 const CLIENTS: usize = 32;
 /// Applications.
 pub(crate) const APPS: usize = 4;
-/// Endpoints of each application: those that take everything, one event type only, and one that fails at times.
-pub(crate) const ENDPOINTS: [&str; 3] = ["all", "paid", "flaky"];
+/// Endpoints of each application: one that takes everything, one of one event type only, one that fails at times.
+pub(crate) const ENDPOINTS: [&str; 4] = ["all", "paid", "flaky", ORDERED];
+/// The endpoint that is sent each message only when the one before is over; it fails at times too.
+pub(crate) const ORDERED: &str = "ordered";
 /// The event type that the choosy endpoint takes.
 pub(crate) const PAID: &str = "invoice.paid";
 /// The others.
@@ -44,7 +47,7 @@ pub(crate) struct Entry {
 struct Shared {
     next: AtomicU64,
     over: AtomicBool,
-    lives: Lives,
+    lives: Arc<Lives>,
     entries: Mutex<Vec<Entry>>,
     acknowledged: [AtomicU64; APPS],
 }
@@ -55,9 +58,12 @@ pub(crate) struct Load {
     clients: JoinSet<()>,
 }
 
-/// What the receiver answers: the flaky endpoint fails the first time for an eighth of all messages.
+/// What the receiver answers: the flaky endpoint fails the first time for an eighth of all messages, the ordered one
+/// more rarely.
 pub(crate) fn decide(path: &str, id: &str, before: usize) -> u16 {
-    let fails = path.ends_with("/flaky") && before == 0 && id.bytes().last().is_some_and(|c| c % 8 == 0);
+    let one_in = if path.ends_with("/flaky") { 8 } else { 64 };
+    let is_flaky = path.ends_with("/flaky") || path.ends_with(ORDERED);
+    let fails = is_flaky && before == 0 && id.bytes().last().is_some_and(|c| c % one_in == 0);
     if fails { 503 } else { 200 }
 }
 
@@ -67,8 +73,7 @@ pub(crate) fn path(app: usize, endpoint: &str) -> String {
 }
 
 /// Makes the applications and endpoints.
-pub(crate) async fn set_up(server: &Server, sink: &Sink) {
-    let mut client = server.client();
+pub(crate) async fn set_up(client: &mut Client, sink: &Sink) {
     for app in 0..APPS {
         client.app(&format!("app-{app}")).await;
         for name in ENDPOINTS {
@@ -76,27 +81,36 @@ pub(crate) async fn set_up(server: &Server, sink: &Sink) {
             if name == "paid" {
                 endpoint["eventTypes"] = json!([PAID]);
             }
+            if name == ORDERED {
+                endpoint["fifo"] = json!(true);
+            }
             client.post(&format!("/api/v1/app/app-{app}/endpoint"), &endpoint).await.expect(201);
         }
     }
 }
 
 impl Load {
+    /// As many clients as can be, of one server.
     pub(crate) fn start(dice: &Dice) -> Self {
+        Self::start_at(Arc::new(Lives::new()), CLIENTS, Duration::ZERO, dice)
+    }
+
+    /// Clients who rest between two messages.
+    pub(crate) fn start_at(lives: Arc<Lives>, clients: usize, rest: Duration, dice: &Dice) -> Self {
         let shared = Arc::new(Shared {
             next: AtomicU64::new(0),
             over: AtomicBool::new(false),
-            lives: Lives::new(),
+            lives,
             entries: Mutex::default(),
             acknowledged: [const { AtomicU64::new(0) }; APPS],
         });
-        let mut clients = JoinSet::new();
-        for _ in 0..CLIENTS {
+        let mut working = JoinSet::new();
+        for _ in 0..clients {
             let (shared, visitor) = (Arc::clone(&shared), shared.lives.visitor());
-            let clerk = Clerk { shared, dice: dice.fork(), visitor };
-            clients.spawn(clerk.work());
+            let clerk = Clerk { shared, dice: dice.fork(), visitor, rest };
+            working.spawn(clerk.work());
         }
-        Self { shared, clients }
+        Self { shared, clients: working }
     }
 
     /// The server is there.
@@ -133,6 +147,7 @@ struct Clerk {
     shared: Arc<Shared>,
     dice: Dice,
     visitor: Visitor,
+    rest: Duration,
 }
 
 impl Clerk {
@@ -149,6 +164,9 @@ impl Clerk {
             }
             if let Some((_, known)) = last.replace((post, entry)) {
                 self.shared.entries.lock().unwrap().push(known);
+            }
+            if !self.rest.is_zero() {
+                let_pass(self.rest).await;
             }
         }
         self.shared.entries.lock().unwrap().extend(last.map(|(_, entry)| entry));

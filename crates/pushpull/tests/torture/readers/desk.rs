@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::{sync::watch, time::Instant};
 
-use crate::support::{Answer, Dice, Lives, Visitor, json, let_pass};
+use crate::support::{Answer, Dice, Visitor, json, let_pass};
 
 use super::{PULLED, notes::Notes};
 
@@ -52,14 +52,14 @@ impl Desk {
     pub(crate) fn new(
         who: &'static str,
         endpoint: &'static str,
-        lives: &Lives,
+        visitor: Visitor,
         over: watch::Receiver<Option<[u64; 2]>>,
         pace: Pace,
         dice: Dice,
     ) -> Self {
         let rests_at = pace.retention.map(|_| Instant::now() + dice.millis(500, 3_000));
         let notes = Notes::new(who, endpoint == PULLED);
-        Self { dice, notes, endpoint, visitor: lives.visitor(), over, pace, rests_at }
+        Self { dice, notes, endpoint, visitor, over, pace, rests_at }
     }
 
     /// The newest seq, once nothing is written any more.
@@ -98,7 +98,7 @@ impl Desk {
         let opened = self.visitor.client().await.try_open(path, headers).await;
         let opened = opened.ok().filter(|response| response.status() != 503);
         if opened.is_none() {
-            tokio::task::yield_now().await;
+            self.visitor.turn_away().await;
         }
         opened
     }
