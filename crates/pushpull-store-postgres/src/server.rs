@@ -139,6 +139,8 @@ async fn is_pooled(conn: &Conn, pool: &Arc<Pool>) -> Result<bool, Fault> {
     Ok(before != after || occupied == before)
 }
 
+const FIND_MASTER_KEY: &str = "SELECT value FROM setting WHERE name = 'master_key'";
+
 /// Refuses a master key that is not the one that the store was made with, or another that came after it.
 pub(crate) async fn check_master_key(
     conn: &Conn,
@@ -146,14 +148,14 @@ pub(crate) async fn check_master_key(
     older: &[MasterKey],
 ) -> Result<(), OpenError> {
     let ids: Vec<i64> = std::iter::once(newest).chain(older).map(|key| i64::from(key.id())).collect();
-    let known = conn
-        .query_one(
-            "INSERT INTO setting (name, value) VALUES ('master_key', $1)
-             ON CONFLICT (name) DO UPDATE SET value = setting.value RETURNING value",
-            &[&ids[0]],
-        )
-        .await
-        .map_err(lacks_right)?;
+    // Looked for first: a look may not wait for a standby.
+    let known = if let Some(known) = conn.query_opt(FIND_MASTER_KEY, &[]).await.map_err(lacks_right)? {
+        known
+    } else {
+        let made = "INSERT INTO setting (name, value) VALUES ('master_key', $1) ON CONFLICT DO NOTHING";
+        conn.execute(made, &[&ids[0]]).await.map_err(lacks_right)?;
+        conn.query_one(FIND_MASTER_KEY, &[]).await?
+    };
     let known: i64 = known.get(0);
     if !ids.contains(&known) {
         return Err(OpenError::MasterKey);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use pushpull_domain::{DeliveryState, attempt::Outcome};
-use pushpull_store::{Retention, Upkeep as _};
+use pushpull_store::Retention;
 use serde_json::{Value, json};
 
 use crate::{

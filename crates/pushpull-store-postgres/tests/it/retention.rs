@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use pushpull_domain::{App, DeliveryState, FixedClock, SeededChance};
+use futures_util::future::join_all;
+use pushpull_domain::{App, DeliveryState, Endpoint, FixedClock, Mode, Position, SeededChance, Seq};
 use pushpull_store::{
-    AttemptFilter, MessageFilter, Store,
+    AttemptFilter, MessageFilter, PageQuery, Resent, Retention, Store,
     conformance::fixture::{NINETY_DAYS, START, World, all, all_attempts, answer, first_page, message},
 };
 use pushpull_store_postgres::{Options, Postgres};
@@ -108,6 +109,97 @@ async fn a_day_that_was_half_removed_is_removed() {
         assert_eq!(world.publish(&app, message("next")).await.key.position.0, 6);
         world.owes_pushed(1).await;
     }
+}
+
+/// While days are removed, others write, settle, send again what is about to go, and change modes. Nothing fails, and
+/// nothing is left of what went, or gone of what is kept.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_beside_everything_else_leaves_no_trace() {
+    let short = Retention {
+        messages: Duration::from_hours(48),
+        payloads: Duration::from_hours(24),
+        idempotency: Duration::from_hours(12),
+    };
+    let url = new_database().await;
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let mut apps = Vec::new();
+    for n in 0..3 {
+        let app = world.app(&n.to_string()).await;
+        apps.push((world.endpoint(&app).await, app));
+    }
+    let mut last = Vec::new();
+    for day in 0..8 {
+        world.clock.advance(Duration::from_hours(24));
+        let working = apps.iter().map(async |(endpoint, app)| {
+            let sent = world.publish_many(app, 150).await;
+            let late = world.endpoint_with(app, |late| late.mode = Mode::Pull).await;
+            for (n, message) in sent.iter().enumerate().filter(|(n, _)| n % 3 == 0) {
+                let delivery = world.store.deliveries_of(message.key).await.unwrap()[0];
+                let (status, state) =
+                    if n % 2 == 0 { (200, DeliveryState::Delivered) } else { (500, delivery.state) };
+                world.settle(delivery, answer(status), state).await;
+            }
+            let oldest = world.store.messages(app.no, all(), first_page(40)).await.unwrap();
+            for message in &oldest.items {
+                world.store.resend(message.key, endpoint.no).await.unwrap();
+                world.store.resend(message.key, late.no).await.unwrap();
+            }
+            let now = world.snapshot(app).await.endpoints[0].clone();
+            let mode = if day % 2 == 0 { Mode::Held } else { Mode::Push };
+            world.store.update_endpoint(Endpoint { mode, ..(*now).clone() }).await.unwrap();
+            world.store.delete_endpoint(late.no).await.unwrap();
+            sent.last().unwrap().key.position.0
+        });
+        let trimming = async {
+            for _ in 0..60 {
+                world.store.trim(short).await.unwrap();
+            }
+        };
+        (last, ()) = tokio::join!(join_all(working), trimming);
+    }
+    world.trim(short).await;
+    let other = connect(&url).await;
+    let lost =
+        "SELECT count(*) FROM delivery d LEFT JOIN message m ON m.key = d.message AND m.day = d.message_day
+                WHERE m.key IS NULL OR NOT (d.endpoint = ANY (m.endpoints))";
+    assert_eq!(other.query_one(lost, &[]).await.unwrap().get::<_, i64>(0), 0, "deliveries of what is gone");
+    let owed = "SELECT count(*) FROM message m CROSS JOIN unnest(m.endpoints, m.seqs) AS f (endpoint, seq)
+                LEFT JOIN delivery d ON d.key = f.endpoint::bigint << 40 | f.seq WHERE d.key IS NULL";
+    assert_eq!(other.query_one(owed, &[]).await.unwrap().get::<_, i64>(0), 0, "deliveries that are gone");
+    let ledger = world.store.ledger().await.unwrap();
+    assert!(ledger.balances(), "{ledger:?}");
+    for ((_, app), last) in apps.iter().zip(last) {
+        assert_eq!(last, 8 * 150);
+        let mut beyond = None;
+        let mut kept = Vec::new();
+        loop {
+            let page = PageQuery { beyond, ..first_page(250) };
+            let page = world.store.messages(app.no, all(), page).await.unwrap();
+            kept.extend(page.items.iter().map(|message| message.key.position.0));
+            beyond = kept.last().map(|position| Position(*position));
+            if page.done {
+                break;
+            }
+        }
+        assert_eq!(kept, (5 * 150 + 1..=last).collect::<Vec<_>>(), "three days are kept in part");
+    }
+}
+
+/// A message that is about to go is not sent to another endpoint: that would be left when it has gone.
+#[tokio::test]
+async fn what_is_about_to_go_is_not_sent_again() {
+    let (world, app, _, _) = old().await;
+    let old = world.store.messages(app.no, all(), first_page(9)).await.unwrap().items;
+    let late = world.endpoint(&app).await;
+    let mut resent = Vec::new();
+    while let Some(message) = old.get(resent.len()) {
+        resent.push(world.store.resend(message.key, late.no).await.unwrap());
+        world.store.trim(NINETY_DAYS).await.unwrap();
+    }
+    assert_eq!(resent, [Resent::Owed, Resent::Owed, Resent::Gone, Resent::Gone, Resent::Gone]);
+    world.trim(NINETY_DAYS).await;
+    world.owes(0).await;
+    assert_eq!(world.publish(&app, message("next")).await.fanout[1], (late.no, Seq(3)));
 }
 
 /// What another node removed meanwhile is no error for the one who settles it, with other things.

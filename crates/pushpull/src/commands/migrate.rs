@@ -15,7 +15,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 use self::progress::Progress;
 use super::Ending;
 use crate::{
-    config::{Backend, Place, STORE},
+    config::{Backend, Place, shown},
     datadir::{Lock, master_keys, store_file},
 };
 
@@ -75,7 +75,7 @@ impl Migrate {
             numbers: export.numbers()?,
         };
         let total = TABLES.iter().map(|table| plan.rows(table)).sum();
-        let to = STORE.shown(&self.to);
+        let to = shown(&self.to);
         let begun = Import::begin(&self.to, source, plan).await;
         match begun.with_context(|| format!("move {name} to {to}"))? {
             None => eprintln!("the store in {name} was moved to {to} before: there is nothing to do"),

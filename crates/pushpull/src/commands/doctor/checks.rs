@@ -3,7 +3,7 @@
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use pushpull_domain::{Clock, Timestamp};
-use pushpull_store::{Ledger, Upkeep as _};
+use pushpull_store::Ledger;
 use tokio::time::Instant;
 
 use super::Finding;

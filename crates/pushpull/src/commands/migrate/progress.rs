@@ -12,6 +12,8 @@ const WIDTH: u64 = 24;
 /// How often it is drawn, and how often a line is written where there is no terminal.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// A time that is left is foreseen from as much.
+const FORESEEN_AFTER: Duration = Duration::from_secs(2);
 /// Rows that are looked at between two looks at the clock.
 const LOOK_EVERY: u64 = 4_096;
 
@@ -72,12 +74,17 @@ impl Progress {
     }
 
     fn text(&self, table: &str) -> String {
-        let rate = (self.done - self.before) as f64 / self.begun.elapsed().as_secs_f64().max(0.001);
+        let elapsed = self.begun.elapsed();
+        let rate = (self.done - self.before) as f64 / elapsed.as_secs_f64().max(0.001);
         let bar = if self.on_terminal { bar(self.done, self.total) } else { String::new() };
         let percent = (self.done * 100).checked_div(self.total).unwrap_or(100);
-        let left = self.total.saturating_sub(self.done) as f64 / rate.max(1.0);
-        let (done, total, left) = (self.done, self.total, time(left as u64));
-        format!("{bar}{percent:>3} % {table}: {done} of {total} rows, {rate:.0} rows/s, {left} left")
+        let (done, total) = (self.done, self.total);
+        let text = format!("{bar}{percent:>3} % {table}: {done} of {total} rows, {rate:.0} rows/s");
+        if elapsed < FORESEEN_AFTER {
+            return text;
+        }
+        let left = total.saturating_sub(done) as f64 / rate.max(1.0);
+        format!("{text}, {} left", time(left as u64))
     }
 
     fn is_time(&self) -> bool {
