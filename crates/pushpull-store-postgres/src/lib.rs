@@ -19,6 +19,8 @@ mod days;
 mod deliveries;
 mod due;
 mod fault;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod feed;
 mod list;
 mod messages;
@@ -141,6 +143,10 @@ impl Postgres {
         let conn = writes.lend().await?;
         server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
+        #[cfg(feature = "faults")]
+        conn.batch(faults::NEXT)
+            .await
+            .or_else(|fault| if fault.is_collision() { Ok(()) } else { Err(fault) })?;
         server::check_master_key(&conn, &options.master_key, &options.older_master_keys).await?;
         // What migrating set for this session is not for others.
         conn.discard();
