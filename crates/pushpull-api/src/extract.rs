@@ -61,6 +61,7 @@ pub(crate) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) ->
 /// Reads a body of JSON. What is wrong is told by line and column, or by place.
 pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     refuse_list(body)?;
+    refuse_nul(body)?;
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| fault(body, &error))?;
     json.end().map_err(|error| malformed(&error))?;
@@ -70,6 +71,16 @@ pub(crate) fn read_json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Pro
 /// JSON is UTF-8 (RFC 8259 s. 8.1), which serde does not look at where it skips.
 fn is_json(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_ok() && serde_json::from_slice::<IgnoredAny>(body).is_ok()
+}
+
+/// No store has to keep the character NUL in a text: PostgreSQL cannot. (In a payload it may stand: that is bytes.)
+fn refuse_nul(body: &[u8]) -> Result<(), Problem> {
+    const ESCAPED: &[u8] = b"u0000";
+    let is_escaped = |at: usize| body[..at].iter().rev().take_while(|c| **c == b'\\').count() % 2 == 1;
+    if body.windows(ESCAPED.len()).enumerate().any(|(at, text)| text == ESCAPED && is_escaped(at)) {
+        return Err(Problem::invalid(&["body"], "texts may not hold the character U+0000"));
+    }
+    Ok(())
 }
 
 /// serde also reads a struct from a list of its fields, in an order that nobody promised.
@@ -225,6 +236,9 @@ mod tests {
         check("", "the body is not JSON: EOF while parsing a value at line 1, column 0");
         check(r#"{"name":"a"} x"#, "the body is not JSON: trailing characters at line 1, column 14");
         check("{}", "body.name: field required");
+        check(r#"{"name":"a\u0000"}"#, "body: texts may not hold the character U+0000");
+        check(r#"{"name":"a\\\u0000"}"#, "body: texts may not hold the character U+0000");
+        assert!(read_json::<Body>(br#"{"name":"a\\u0000","inner":[]}"#).is_ok(), "a backslash, and more");
         check(r#"{"name":7}"#, "body.name: invalid type: integer `7`, expected a string");
         check(r#"{"name":"a","word":7}"#, "body.word: has not the type that it must have");
         let deep = r#"{"name":"a","inner":[{"count":1},{"count":300}]}"#;

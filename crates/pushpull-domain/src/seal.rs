@@ -70,6 +70,12 @@ pub enum OpenError {
     Broken,
 }
 
+/// The id of the master key that a value was sealed with. `None`: it is in no form that is known.
+pub fn sealed_with(sealed: &[u8]) -> Option<u32> {
+    let id = sealed.get(1..5).filter(|_| sealed.len() >= HEAD_LEN && sealed[0] == FORM)?;
+    Some(u32::from_be_bytes(id.try_into().expect("four bytes")))
+}
+
 /// Seals with the newest master key, opens with any of those given.
 pub struct Sealer {
     keys: Vec<(u32, LessSafeKey)>,
@@ -111,10 +117,7 @@ impl Sealer {
 
     /// Opens a value that was sealed for this place.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Vec<u8>, OpenError> {
-        if sealed.len() < HEAD_LEN || sealed[0] != FORM {
-            return Err(OpenError::Form);
-        }
-        let sealed_with = u32::from_be_bytes([sealed[1], sealed[2], sealed[3], sealed[4]]);
+        let sealed_with = sealed_with(sealed).ok_or(OpenError::Form)?;
         let key = self
             .keys
             .iter()
@@ -143,6 +146,7 @@ mod tests {
         let sealed = Sealer::new("endpoint", &old, &[]).seal("endpoint/7", b"whsec_x", &source);
         let both = Sealer::new("endpoint", &new, std::slice::from_ref(&old));
         assert_eq!(both.open("endpoint/7", &sealed).unwrap(), b"whsec_x");
+        assert_eq!((sealed_with(&sealed), sealed_with(b"whsec")), (Some(old.id()), None));
         assert_eq!(both.open("endpoint/8", &sealed), Err(OpenError::Broken));
         let only_new = Sealer::new("endpoint", &new, &[]);
         assert_eq!(

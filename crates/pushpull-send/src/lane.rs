@@ -94,7 +94,7 @@ async fn configuration(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Arc<Ready
     }
     loop {
         lane.begin_refresh();
-        match inner.log.app_by_no(lane.app.no).await {
+        match inner.log.known_app_by_no(lane.app.no).await {
             Ok(snapshot) => match lane.refresh(snapshot.as_deref()) {
                 Refreshed::Pushed(ready) => return Some(ready),
                 Refreshed::Off => return None,

@@ -150,7 +150,8 @@ CREATE TABLE made_day (
     stage smallint NOT NULL DEFAULT 0,      -- 0: it is kept; the rest stands in `trim/day.rs`
     reached bigint NOT NULL DEFAULT 0,      -- in that stage, up to this key
     messages bigint NOT NULL DEFAULT 0,     -- counted so far
-    cancelled bigint NOT NULL DEFAULT 0
+    cancelled bigint NOT NULL DEFAULT 0,
+    erased boolean NOT NULL DEFAULT false   -- its payloads were erased by age
 );
 
 CREATE TABLE message (

@@ -63,6 +63,11 @@ impl Catalog for Postgres {
         self.note(move |_, tx| Box::pin(async move { environment(tx, id, &name).await }))
     }
 
+    fn first_environment(&self, id: EnvironmentId, name: &str) -> BoxFuture<'_, Result<Environment, Error>> {
+        let name = name.to_owned();
+        self.note(move |_, tx| Box::pin(async move { first_environment(tx, id, &name).await }))
+    }
+
     fn environments(&self) -> BoxFuture<'_, Result<Vec<Environment>, Error>> {
         self.read(|db| async move {
             let sql = format!("SELECT {ENVIRONMENT} FROM environment ORDER BY no");
@@ -233,6 +238,19 @@ async fn environment(tx: &Tx, id: EnvironmentId, name: &str) -> Result<Environme
     .await?;
     let sql = format!("SELECT {ENVIRONMENT} FROM environment WHERE id = $1");
     columns::environment(&Named::new(&tx.query_one(&sql, &[&id.to_string()]).await?))
+}
+
+/// The environment that was made first. Of nodes that start at once one makes it.
+async fn first_environment(tx: &Tx, id: EnvironmentId, name: &str) -> Result<Environment, Fault> {
+    let sql = format!("SELECT {ENVIRONMENT} FROM environment ORDER BY no LIMIT 1");
+    if let Some(first) = tx.query_opt(&sql, &[]).await? {
+        return columns::environment(&Named::new(&first));
+    }
+    tx.execute("LOCK TABLE environment IN SHARE ROW EXCLUSIVE MODE", &[]).await?;
+    match tx.query_opt(&sql, &[]).await? {
+        Some(first) => columns::environment(&Named::new(&first)),
+        None => environment(tx, id, name).await,
+    }
 }
 
 /// The condition that a page begins beyond the item that `$2` names. Written for the page at hand: a plan that is made

@@ -35,8 +35,12 @@ const SILENT_MAX: Duration = Duration::from_secs(10);
 
 /// Statements are planned once: to plan one over the partitions of all days takes longer than to run it. So plans must
 /// not depend on how big the tables were then.
-const PLANS: &str =
-    "-c jit=off -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_memoize=off";
+const PLANS: &str = "SET jit = off; SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_memoize = off";
+
+/// A commit is on stable storage, on the synchronous standby too, whatever the server was set to; where it was set to
+/// more than that, it stays.
+const DURABLE: &str = "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
+    WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)";
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,9 +57,14 @@ pub(crate) enum Purpose {
 impl Purpose {
     fn settings(self) -> &'static str {
         match self {
-            Self::Reading => "-c statement_timeout=12s",
-            Self::Writing | Self::Hot => {
-                "-c statement_timeout=0 -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s"
+            Self::Reading => "SET statement_timeout = '12s'",
+            Self::Hot => {
+                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s'"
+            }
+            // Of the rows that a change names by keys and days none is found by reading all days for it.
+            Self::Writing => {
+                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s';
+                 SET enable_hashjoin = off; SET enable_mergejoin = off"
             }
         }
     }
@@ -65,6 +74,8 @@ impl Purpose {
 #[derive(Clone)]
 pub(crate) struct Connector {
     config: Config,
+    /// What is set for each session. Not with the connection's options, which poolers may drop without a word.
+    settings: Arc<str>,
     tls: MakeRustlsConnect,
     /// A server took a connection and said nothing: it must not always be the first to be asked.
     any_order: Arc<AtomicBool>,
@@ -74,9 +85,7 @@ impl Connector {
     /// From a `postgres://` URL, which may name several hosts: the one that takes writes is used.
     pub(crate) fn new(url: &str, purpose: Purpose) -> Result<Self, Error> {
         let mut config: Config = url.parse().map_err(|error| Error::Unavailable(Arc::new(error)))?;
-        let own = config.get_options().map(|options| format!("{options} ")).unwrap_or_default();
         config
-            .options(format!("{own}{} {PLANS} -c synchronous_commit=on", purpose.settings()))
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
             .connect_timeout(CONNECT_MAX)
             .tcp_user_timeout(SILENT_MAX)
@@ -87,7 +96,13 @@ impl Connector {
             config.application_name("pushpull");
         }
         let tls = MakeRustlsConnect::new(tls(config.get_ssl_mode()));
-        Ok(Self { config, tls, any_order: Arc::default() })
+        let settings = format!("{}; {PLANS}; {DURABLE}", purpose.settings()).into();
+        Ok(Self { config, settings, tls, any_order: Arc::default() })
+    }
+
+    /// To be run on each connection before anything else.
+    pub(crate) fn settings(&self) -> &str {
+        &self.settings
     }
 
     pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Stream>), Fault> {

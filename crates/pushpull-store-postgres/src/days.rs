@@ -88,7 +88,7 @@ impl Db {
 }
 
 /// Makes a day's partitions if they are not there yet; who asks holds the lock for it.
-async fn make(conn: &Conn, day: i32) -> Result<(), Fault> {
+pub(crate) async fn make(conn: &Conn, day: i32) -> Result<(), Fault> {
     if conn.query_opt("SELECT FROM made_day WHERE day = $1", &[&day]).await?.is_none() {
         conn.batch(&partitions(day)).await?;
     }
@@ -97,13 +97,12 @@ async fn make(conn: &Conn, day: i32) -> Result<(), Fault> {
 
 /// Makes a day's partitions. Attached, not made in place: that would have to wait for everyone who reads the table.
 fn partitions(day: i32) -> String {
-    let mut sql = String::new();
-    for table in PARTITIONED {
-        sql += &format!(
+    let tables = PARTITIONED.map(|table| {
+        format!(
             "CREATE TABLE {table}_{day} (LIKE {table} INCLUDING DEFAULTS INCLUDING STORAGE, CHECK (day = {day}));
              ALTER TABLE {table} ATTACH PARTITION {table}_{day} FOR VALUES IN ({day});
              ALTER TABLE {table}_{day} DROP CONSTRAINT {table}_{day}_day_check;\n"
-        );
-    }
-    sql + &format!("INSERT INTO made_day (day) VALUES ({day});")
+        )
+    });
+    tables.concat() + &format!("INSERT INTO made_day (day) VALUES ({day});")
 }

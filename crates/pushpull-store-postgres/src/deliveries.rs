@@ -35,7 +35,7 @@ impl Deliveries for Postgres {
     }
 
     fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<(), Error>> {
-        self.write(move |db| async move { db.settler.lock().await.settle(&db, &settlements).await })
+        Box::pin(self.outcomes.settle(settlements))
     }
 
     fn deliveries_of(&self, message: MessageKey) -> BoxFuture<'_, Result<Vec<Delivery>, Error>> {

@@ -32,10 +32,11 @@ pub(crate) const ENDS: &str = "
 /// Queues begin at the first delivery that is kept. There may be one before the place up to which retention has removed
 /// something: an old message that was sent by hand stood late in the queue.
 const BEGIN_ANEW: &str = "
-    UPDATE endpoint e SET begin_seq = least(e.trimmed_seq, (
-        SELECT min(key) FROM delivery
-        WHERE key BETWEEN (e.no::bigint << 40) + greatest(e.begin_seq, gone.upto) + 1
-            AND (e.no::bigint << 40) + e.trimmed_seq) - (e.no::bigint << 40) - 1)
+    UPDATE endpoint e SET begin_seq = CASE WHEN gone.upto >= e.trimmed_seq THEN e.trimmed_seq ELSE
+        least(e.trimmed_seq, (
+            SELECT min(key) FROM delivery
+            WHERE key BETWEEN (e.no::bigint << 40) + greatest(e.begin_seq, gone.upto) + 1
+                AND (e.no::bigint << 40) + e.trimmed_seq) - (e.no::bigint << 40) - 1) END
     FROM unnest($1::integer[], $2::bigint[]) AS gone (no, upto) WHERE e.no = gone.no";
 
 /// One page: what is wanted of what is there from `$4` to `$5` and lies on the day `$6` or later; and the last row that

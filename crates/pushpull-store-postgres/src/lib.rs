@@ -22,6 +22,7 @@ mod fault;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod feed;
+mod import;
 mod list;
 mod messages;
 mod migrate;
@@ -29,6 +30,7 @@ mod named;
 mod news;
 mod nodes;
 mod pool;
+mod queue_days;
 mod recovery;
 mod rows;
 mod server;
@@ -90,6 +92,7 @@ const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
 
+pub use import::{Begun, Figures, Import, ImportError, Plan, Source};
 pub use nodes::Node;
 pub use server::{OpenError, check_url, is_new};
 
@@ -97,6 +100,7 @@ pub use server::{OpenError, check_url, is_new};
 pub struct Postgres {
     db: Arc<Db>,
     committer: Committer,
+    outcomes: settle::Outcomes,
 }
 
 impl std::fmt::Debug for Postgres {
@@ -126,9 +130,8 @@ pub(crate) struct Db {
     pub(crate) made_day: days::Newest,
     pub(crate) counted: backlog::Counted,
     pub(crate) trimmer: trim::Trimmer,
-    pub(crate) days: settle::Days,
+    pub(crate) days: queue_days::Days,
     pub(crate) due_from: due::DueFrom,
-    pub(crate) settler: tokio::sync::Mutex<settle::Settler>,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     history: u64,
     last_at: AtomicI64,
@@ -143,6 +146,7 @@ impl Postgres {
         let conn = writes.lend().await?;
         server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
+        import::refuse_unfinished(&conn).await?;
         #[cfg(feature = "faults")]
         conn.batch(faults::NEXT)
             .await
@@ -167,9 +171,8 @@ impl Postgres {
             made_day: days::Newest::default(),
             counted: backlog::Counted::default(),
             trimmer: trim::Trimmer::default(),
-            days: settle::Days::default(),
+            days: queue_days::Days::default(),
             due_from: due::DueFrom::default(),
-            settler: tokio::sync::Mutex::default(),
             listeners: RwLock::default(),
             history,
             last_at: AtomicI64::new(0),
@@ -180,7 +183,7 @@ impl Postgres {
             db.tasks.spawn(shards::run(Arc::clone(&db)));
         }
         db.tasks.spawn(news::run(Arc::clone(&db)));
-        Ok(Self { committer: Committer::start(&db), db })
+        Ok(Self { committer: Committer::start(&db), outcomes: settle::Outcomes::start(&db), db })
     }
 
     /// Writes out what waits and closes. Safe to repeat.
@@ -289,12 +292,13 @@ impl Db {
 
 /// Which history the database holds: made with it, and anew by a restore.
 async fn history(writes: &Arc<Pool>, source: &dyn Chance) -> Result<u64, Fault> {
+    const FIND: &str = "SELECT value FROM setting WHERE name = 'history'";
     let conn = writes.lend().await?;
-    conn.execute(
-        "INSERT INTO setting (name, value) VALUES ('history', $1) ON CONFLICT DO NOTHING",
-        &[&source.word().cast_signed()],
-    )
-    .await?;
-    let row = conn.query_one("SELECT value FROM setting WHERE name = 'history'", &[]).await?;
-    Ok(row.get::<_, i64>(0).cast_unsigned())
+    // Looked for first: a look may not wait for a standby.
+    if let Some(known) = conn.query_opt(FIND, &[]).await? {
+        return Ok(known.get::<_, i64>(0).cast_unsigned());
+    }
+    let made = "INSERT INTO setting (name, value) VALUES ('history', $1) ON CONFLICT DO NOTHING";
+    conn.execute(made, &[&source.word().cast_signed()]).await?;
+    Ok(conn.query_one(FIND, &[]).await?.get::<_, i64>(0).cast_unsigned())
 }

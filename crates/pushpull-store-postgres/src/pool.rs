@@ -74,6 +74,7 @@ impl Conn {
             }
             heard.closed.cancel();
         });
+        client.batch_execute(connector.settings()).await?;
         Ok(Self { client, statements: Mutex::default(), beside, unanswered: AtomicUsize::new(0) })
     }
 

@@ -9,6 +9,7 @@ use tokio_postgres::{Config, error::SqlState};
 use crate::{
     connect::{Connector, Purpose},
     fault::Fault,
+    import,
     pool::{Conn, Pool},
 };
 
@@ -51,6 +52,15 @@ pub enum OpenError {
         "the master key is not the one that this store's secrets are sealed with: copy it from another node"
     )]
     MasterKey,
+    /// What is in the database is not the whole of a store yet.
+    #[error(
+        "the store of {from} is being moved into this database, and is not whole yet: \
+         let `pushpull migrate` come to its end first"
+    )]
+    Moving {
+        /// Where it comes from.
+        from: String,
+    },
     /// The store cannot be reached, or is not as it should be.
     #[error(transparent)]
     Store(#[from] Error),
@@ -80,6 +90,7 @@ pub fn check_url(url: &str) -> Result<(), String> {
 /// Whether there is no store in a database yet.
 pub async fn is_new(url: &str) -> Result<bool, OpenError> {
     let conn = Conn::open(&Connector::new(url, Purpose::Reading)?).await?;
+    import::refuse_unfinished(&conn).await?;
     Ok(conn.query_one("SELECT to_regclass('schema_version') IS NULL", &[]).await?.get(0))
 }
 
@@ -128,6 +139,8 @@ async fn is_pooled(conn: &Conn, pool: &Arc<Pool>) -> Result<bool, Fault> {
     Ok(before != after || occupied == before)
 }
 
+const FIND_MASTER_KEY: &str = "SELECT value FROM setting WHERE name = 'master_key'";
+
 /// Refuses a master key that is not the one that the store was made with, or another that came after it.
 pub(crate) async fn check_master_key(
     conn: &Conn,
@@ -135,14 +148,14 @@ pub(crate) async fn check_master_key(
     older: &[MasterKey],
 ) -> Result<(), OpenError> {
     let ids: Vec<i64> = std::iter::once(newest).chain(older).map(|key| i64::from(key.id())).collect();
-    let known = conn
-        .query_one(
-            "INSERT INTO setting (name, value) VALUES ('master_key', $1)
-             ON CONFLICT (name) DO UPDATE SET value = setting.value RETURNING value",
-            &[&ids[0]],
-        )
-        .await
-        .map_err(lacks_right)?;
+    // Looked for first: a look may not wait for a standby.
+    let known = if let Some(known) = conn.query_opt(FIND_MASTER_KEY, &[]).await.map_err(lacks_right)? {
+        known
+    } else {
+        let made = "INSERT INTO setting (name, value) VALUES ('master_key', $1) ON CONFLICT DO NOTHING";
+        conn.execute(made, &[&ids[0]]).await.map_err(lacks_right)?;
+        conn.query_one(FIND_MASTER_KEY, &[]).await?
+    };
     let known: i64 = known.get(0);
     if !ids.contains(&known) {
         return Err(OpenError::MasterKey);

@@ -6,10 +6,11 @@ use std::{
 };
 
 use pushpull_domain::{
-    Delivery, DeliveryState, EndpointNo,
+    Delivery, DeliveryState, EndpointNo, Timestamp,
     attempt::{Attempt, Outcome},
 };
 use pushpull_store::{Error, Settlement, codec};
+use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 
 use crate::{
@@ -72,12 +73,56 @@ const LAST_ATTEMPTS: &str = "
         WHERE a.key BETWEEN e.no::bigint << 40 AND ((e.no::bigint + 1) << 40) - 1 ORDER BY a.key DESC LIMIT 1), 0))
     FROM endpoint e WHERE e.no = ANY($1)";
 
-/// The days on which deliveries joined their queues.
-const DAYS: &str = "SELECT d.key, d.day FROM delivery d WHERE d.key = ANY($1)";
+/// The way to the one who settles.
+pub(crate) struct Outcomes {
+    batches: mpsc::Sender<Batch>,
+}
+
+/// What is to be written together, and who waits for it.
+type Batch = (Vec<Settlement>, oneshot::Sender<Result<(), Error>>);
+
+/// Batches that wait. The dispatcher hands in one after the other.
+const BATCHES_MAX: usize = 16;
+
+impl Outcomes {
+    /// Starts the work, which ends when the store is closed.
+    pub(crate) fn start(db: &Arc<Db>) -> Self {
+        let (batches, mut waiting) = mpsc::channel::<Batch>(BATCHES_MAX);
+        let work = Arc::clone(db);
+        db.tasks.spawn(async move {
+            let mut settler = Settler::default();
+            loop {
+                let (settlements, reply) = tokio::select! {
+                    biased;
+                    batch = waiting.recv() => match batch {
+                        Some(batch) => batch,
+                        None => return,
+                    },
+                    // What waits already is written still.
+                    () = work.closing.cancelled(), if !waiting.is_closed() => {
+                        waiting.close();
+                        continue;
+                    }
+                };
+                let settled = settler.settle(&work, &settlements).await;
+                // Who asked may have gone away; what was written stays written.
+                drop(reply.send(settled.map_err(Error::from)));
+            }
+        });
+        Self { batches }
+    }
+
+    /// Writes attempts and the states they lead to, in one transaction.
+    pub(crate) async fn settle(&self, settlements: Vec<Settlement>) -> Result<(), Error> {
+        let (reply, answer) = oneshot::channel();
+        self.batches.send((settlements, reply)).await.map_err(|_| Error::Closing)?;
+        answer.await.map_err(|_| Error::Closing)?
+    }
+}
 
 /// What the one who settles remembers between batches.
 #[derive(Default)]
-pub(crate) struct Settler {
+struct Settler {
     conn: Option<Lent>,
     /// The number of each endpoint's newest attempt. Nobody else writes them, as long as this node brings what the
     /// endpoint is owed.
@@ -93,8 +138,7 @@ type Fence = (Vec<i16>, Vec<i64>);
 const REMEMBERED_MAX: usize = 100_000;
 
 impl Settler {
-    /// Writes attempts and the states they lead to, in one transaction.
-    pub(crate) async fn settle(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
+    async fn settle(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
         for _ in 0..TRIES_MAX {
             match self.settle_once(db, settlements).await {
                 Err(fault) if fault.lacks_a_table() => {
@@ -123,6 +167,8 @@ impl Settler {
             self.last_attempt.clear();
             self.fence = fence;
         }
+        // No attempt is written down on an earlier day than it was made: lists rely on it.
+        db.open_day(db.clock.now()).await?;
         let days = db.days.of(&conn, settlements).await?;
         self.learn_attempts(&conn, settlements).await?;
         let rounds = self.rounds(db, settlements, &days);
@@ -224,7 +270,7 @@ impl<'s> Round<'s> {
     fn push(&mut self, db: &Db, key: i64, settlement: &'s Settlement, number: Option<i64>) {
         let Delivery { key: place, state, attempts, .. } = settlement.delivery;
         let (due_at, trigger) = match state {
-            DeliveryState::Owed { due_at, trigger } => (due_at.map(|at| at.as_millis()), trigger as i16),
+            DeliveryState::Owed { due_at, trigger } => (due_at.map(Timestamp::as_millis), trigger as i16),
             DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => (None, 0),
         };
         self.key.push(key);
@@ -329,85 +375,4 @@ async fn write(conn: &Conn, rounds: &[(i32, Round<'_>)], fence: &Fence) -> Resul
         return Err(unsure().into());
     }
     Ok(())
-}
-
-/// On which day the deliveries of each endpoint joined its queue, as far as this node has seen them.
-///
-/// The days of a queue never go back, so what lies between two seqs of a day is of that day.
-pub(crate) struct Days {
-    seen: moka::sync::Cache<EndpointNo, Arc<[Span]>>,
-}
-
-#[derive(Clone, Copy)]
-struct Span {
-    day: i32,
-    first: i64,
-    last: i64,
-}
-
-/// Endpoints, and days of each, that are remembered.
-const SPANS_MAX: usize = 8;
-
-impl Default for Days {
-    fn default() -> Self {
-        Self { seen: moka::sync::Cache::new(REMEMBERED_MAX as u64) }
-    }
-}
-
-impl Days {
-    /// A delivery joined its queue on this day.
-    pub(crate) fn learn(&self, key: i64, day: i32) {
-        let endpoint = EndpointNo(codec::no(key));
-        let known = self.seen.get(&endpoint);
-        if find(known.as_deref(), key).is_some() {
-            return;
-        }
-        let mut spans: Vec<Span> = known.as_deref().map(<[_]>::to_vec).unwrap_or_default();
-        match spans.iter_mut().find(|span| span.day == day) {
-            Some(span) => (span.first, span.last) = (span.first.min(key), span.last.max(key)),
-            None => spans.push(Span { day, first: key, last: key }),
-        }
-        if spans.len() > SPANS_MAX {
-            spans.remove(0);
-        }
-        self.seen.insert(endpoint, spans.into());
-    }
-
-    /// A day is gone: which, everybody finds out anew.
-    pub(crate) fn forget(&self) {
-        self.seen.invalidate_all();
-    }
-
-    /// The latest day that is known to lie not behind a delivery with this key, which there may not be yet.
-    pub(crate) fn not_before(&self, key: i64) -> i32 {
-        let known = self.seen.get(&EndpointNo(codec::no(key)));
-        let spans = known.iter().flat_map(|spans| spans.iter());
-        spans.filter(|span| span.first <= key).map(|span| span.day).max().unwrap_or(i32::MIN)
-    }
-
-    /// The days of what is settled, by key. What is gone has none.
-    async fn of(&self, conn: &Conn, settlements: &[Settlement]) -> Result<HashMap<i64, i32>, Fault> {
-        let mut days = HashMap::with_capacity(settlements.len());
-        let mut unknown = Vec::new();
-        for settlement in settlements {
-            let key = codec::delivery_key(settlement.delivery.key);
-            let known = self.seen.get(&settlement.delivery.key.endpoint);
-            match find(known.as_deref(), key) {
-                Some(day) => drop(days.insert(key, day)),
-                None => unknown.push(key),
-            }
-        }
-        if !unknown.is_empty() {
-            for row in conn.query(DAYS, &[&unknown]).await? {
-                let (key, day) = (row.get(0), row.get(1));
-                self.learn(key, day);
-                days.insert(key, day);
-            }
-        }
-        Ok(days)
-    }
-}
-
-fn find(spans: Option<&[Span]>, key: i64) -> Option<i32> {
-    spans?.iter().find(|span| (span.first..=span.last).contains(&key)).map(|span| span.day)
 }

@@ -135,9 +135,10 @@ const RENEW: &str = "
 const REGISTER: &str = "
     INSERT INTO node (name, version, leased_until) VALUES ($1, $2, clock_timestamp() + $3 * interval '1 ms') RETURNING no";
 
-/// How many nodes there are, and how many shards are free or held by none of them.
+/// How many nodes there are, how many came before this one, and how many shards are held by none of them.
 const LOOK: &str = "
     SELECT (SELECT count(*) FROM node WHERE leased_until > clock_timestamp()),
+        (SELECT count(*) FROM node WHERE leased_until > clock_timestamp() AND no < $1),
         (SELECT count(*) FROM shard s WHERE NOT EXISTS
             (SELECT FROM node n WHERE n.no = s.node AND n.leased_until > clock_timestamp()))";
 
@@ -208,9 +209,9 @@ async fn beat(db: &Arc<Db>) -> Result<bool, Fault> {
     if !gone.is_empty() {
         conn.execute(GIVE_BACK, &[&node, &gone]).await?;
     }
-    let look = conn.query_one(LOOK, &[]).await?;
-    let (nodes, free): (i64, i64) = (look.get(0), look.get(1));
-    let share = SHARDS.div_ceil(nodes.max(1) as usize);
+    let look = conn.query_one(LOOK, &[&node]).await?;
+    let (nodes, before, free): (i64, i64, i64) = (look.get(0), look.get(1), look.get(2));
+    let share = share(nodes.max(1) as usize, before as usize);
     let mut holds = holds(&conn, node).await?;
     if free > 0 && holds.len() < share {
         conn.execute(TAKE, &[&node, &((share - holds.len()) as i64)]).await?;
@@ -222,10 +223,15 @@ async fn beat(db: &Arc<Db>) -> Result<bool, Fault> {
     // Attempts were not begun meanwhile, as somebody else might have had them.
     let lapsed = !shards.lease_holds();
     shards.renewed(asked_at);
-    let changed = shards.learn(&holds) | lapsed | (surplus > 0);
+    let changed = shards.learn(&holds) || lapsed || surplus > 0;
     conn.execute(FORGET, &[]).await?;
     conn.execute(FORGET_NEWS, &[]).await?;
     Ok(changed)
+}
+
+/// How many shards are a node's of so many, so many of which came before it: they differ by one at most.
+fn share(nodes: usize, before: usize) -> usize {
+    SHARDS / nodes + usize::from(before < SHARDS % nodes)
 }
 
 async fn holds(conn: &crate::pool::Conn, node: i32) -> Result<Vec<(i16, i64)>, Fault> {
@@ -252,6 +258,15 @@ mod tests {
         assert_eq!(shards.fence(), (vec![0, 1], vec![1, 1]));
         assert!(shards.learn(&[(0, 1), (1, 1), (2, 7)]), "it may come back");
         assert!(shards.owns(AppNo(2)));
+    }
+
+    #[test]
+    fn shards_are_shared_evenly_and_all_of_them() {
+        for nodes in 1..=100 {
+            let shares: Vec<usize> = (0..nodes).map(|before| share(nodes, before)).collect();
+            assert_eq!(shares.iter().sum::<usize>(), SHARDS);
+            assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -30,7 +30,8 @@ pub(crate) struct Trimmer(Mutex<Progress>);
 
 #[derive(Clone, Copy, Default)]
 struct Progress {
-    app: i32,
+    /// Of the day whose payloads are being erased: up to this key.
+    erased: i64,
     deleted_app: i32,
     ended_endpoint: i32,
 }
@@ -68,9 +69,10 @@ async fn steps(db: &Arc<Db>, conn: &Lent, retention: Retention) -> Result<Trimme
     db.make_day(today + 1).await?;
     payloads::expired(db, &mut trimmed).await?;
     payloads::by_age(db, retention, &mut trimmed).await?;
+    payloads::of_deleted(db, &mut trimmed).await?;
     day::step(db, conn, retention, &mut trimmed).await?;
     deleted::endpoints(db, &mut trimmed).await?;
-    deleted::apps(db, &mut trimmed).await?;
+    deleted::apps(db).await?;
     deleted::keys(db).await?;
     deleted::recoveries(db, retention).await?;
     idempotency(db, retention, &mut trimmed).await?;

@@ -81,11 +81,6 @@ impl Tx {
         Ok(self.query_opt(sql, &[&app.0.cast_signed()]).await?.map(|row| row.get(0)))
     }
 
-    /// The day that is written to.
-    pub(crate) async fn day(&self) -> Result<i32, Fault> {
-        Ok(self.query_one("SELECT max(day) FROM open_day", &[]).await?.get(0))
-    }
-
     /// Commits, and tells of it.
     pub(crate) async fn commit(mut self) -> Result<(), Fault> {
         if !self.news.is_empty() {

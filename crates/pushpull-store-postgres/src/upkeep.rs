@@ -18,6 +18,10 @@ const LEDGER: &str = "
         count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state BETWEEN 3 AND 5) FROM delivery";
 
 impl Upkeep for Postgres {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
     fn trim(&self, retention: Retention) -> BoxFuture<'_, Result<Trimmed, Error>> {
         self.write(move |db| async move { trim::step(&db, retention).await })
     }
@@ -99,10 +103,12 @@ impl Upkeep for Postgres {
 pub(crate) struct LongRead(Option<Lent>);
 
 impl Db {
-    /// Begins a read for which the server allows as long as it takes.
+    /// Begins a read of most of a table, for which the server allows as long as it takes.
     pub(crate) async fn long_read(&self) -> Result<LongRead, Fault> {
         let conn = LongRead(Some(self.reads.lend().await?));
-        conn.conn().batch("BEGIN READ ONLY; SET LOCAL statement_timeout = 0").await?;
+        conn.conn()
+            .batch("BEGIN READ ONLY; SET LOCAL statement_timeout = 0; SET LOCAL enable_seqscan = on")
+            .await?;
         Ok(conn)
     }
 }

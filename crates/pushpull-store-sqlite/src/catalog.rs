@@ -44,6 +44,20 @@ impl Catalog for Sqlite {
         }))
     }
 
+    fn first_environment(&self, id: EnvironmentId, name: &str) -> BoxFuture<'_, Result<Environment, Error>> {
+        let name = name.to_owned();
+        Box::pin(self.write(move |tx| {
+            tx.conn.execute(
+                "INSERT INTO environment (id, name, created_at)
+                 SELECT ?1, ?2, ?3 WHERE NOT EXISTS (SELECT 1 FROM environment)",
+                params![id.to_string(), name, tx.now.as_millis()],
+            )?;
+            tx.conn.query_row("SELECT * FROM environment ORDER BY no LIMIT 1", [], |row| {
+                Ok(columns::environment(&Named(row)))
+            })?
+        }))
+    }
+
     fn environments(&self) -> BoxFuture<'_, Result<Vec<Environment>, Error>> {
         Box::pin(self.read(|conn| {
             collect(conn, "SELECT * FROM environment ORDER BY no", (), |row| {

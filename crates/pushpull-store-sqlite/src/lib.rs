@@ -16,6 +16,7 @@ mod consumer_rows;
 mod consumers;
 mod deliveries;
 mod due;
+mod export;
 mod fault;
 #[cfg(feature = "faults")]
 pub mod faults;
@@ -50,6 +51,7 @@ use pushpull_domain::{
 use pushpull_store::{Error, WriteError, codec};
 use rusqlite::{Connection, OptionalExtension};
 
+pub use export::Export;
 pub use restore::restore;
 
 use crate::{

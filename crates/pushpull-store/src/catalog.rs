@@ -94,6 +94,8 @@ pub const OLD_POLLER_TOKENS_MAX: usize = 16;
 pub trait Catalog: Send + Sync {
     /// The environment with this id, made on first sight with this name.
     fn ensure_environment(&self, id: EnvironmentId, name: &str) -> BoxFuture<'_, Result<Environment, Error>>;
+    /// The environment that was made first; made like this if there is none.
+    fn first_environment(&self, id: EnvironmentId, name: &str) -> BoxFuture<'_, Result<Environment, Error>>;
     /// All environments, in the order they were made.
     fn environments(&self) -> BoxFuture<'_, Result<Vec<Environment>, Error>>;
 

@@ -29,22 +29,27 @@ pub fn no(key: i64) -> u32 {
     (key >> PLACE_BITS) as u32
 }
 
+/// A message's key.
 pub fn message_key(key: MessageKey) -> i64 {
     join(key.app.0, key.position.0)
 }
 
+/// What [`message_key`] was made of.
 pub fn to_message_key(key: i64) -> MessageKey {
     MessageKey { app: AppNo(no(key)), position: Position(place(key)) }
 }
 
+/// A delivery's key.
 pub fn delivery_key(key: DeliveryKey) -> i64 {
     join(key.endpoint.0, key.seq.0)
 }
 
+/// What [`delivery_key`] was made of.
 pub fn to_delivery_key(key: i64) -> DeliveryKey {
     DeliveryKey { endpoint: EndpointNo(no(key)), seq: Seq(place(key)) }
 }
 
+/// An attempt's key.
 pub fn attempt_key(endpoint: EndpointNo, n: u64) -> i64 {
     join(endpoint.0, n)
 }
@@ -70,6 +75,7 @@ fn take(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// A message's deliveries, packed.
 pub fn fanout(pairs: &[(EndpointNo, Seq)]) -> Vec<u8> {
     let mut out = Vec::with_capacity(pairs.len() * 6);
     for (endpoint, seq) in pairs {
@@ -89,6 +95,7 @@ pub fn to_fanout(mut bytes: &[u8]) -> Option<Vec<(EndpointNo, Seq)>> {
     Some(pairs)
 }
 
+/// An attempt's timings, packed.
 pub fn timings(timings: &Timings) -> Vec<u8> {
     let micros = |d: Duration| u64::try_from(d.as_micros()).unwrap_or(u64::MAX);
     let mut out = Vec::with_capacity(16);

@@ -252,7 +252,7 @@ pub trait Deliveries: Send + Sync {
     fn expunge_attempt(&self, message: MessageKey, id: AttemptId) -> BoxFuture<'_, Result<bool, Error>>;
 }
 
-/// How long things are kept.
+/// How long things are kept. A store may remove messages by the day: then some are kept up to a day longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Messages, with their deliveries and attempts.

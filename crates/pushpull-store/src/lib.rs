@@ -17,6 +17,7 @@ pub mod feed;
 pub mod gather;
 pub mod messages;
 pub mod publish;
+pub mod transfer;
 pub mod upkeep;
 pub mod work_queue;
 

@@ -18,8 +18,9 @@ use crate::{Append, Appended, CommitListener, Error, Idempotency, Ref, Store, Ta
 
 /// Most application snapshots that are kept in memory.
 const SNAPSHOTS_MAX: u64 = 100_000;
-/// How often a message is matched again because its application changed meanwhile, before it counts as busy.
-const MATCH_TRIES_MAX: usize = 20;
+/// How often a message is matched again because its application changed meanwhile, before it counts as busy: some
+/// seconds of nothing but changes, where each takes a turn over a network.
+const MATCH_TRIES_MAX: usize = 500;
 
 /// Most event types whose schedules are kept in memory.
 const SCHEDULES_MAX: u64 = 10_000;
@@ -65,8 +66,7 @@ impl CommitListener for Snapshots {
 
 /// The log and the applications it belongs to, with a cache of what messages are matched against.
 ///
-/// A change is seen from the moment it was answered; a snapshot that is in use meanwhile may be stale, and
-/// nothing wrong comes of it: the store refuses what was matched against an older version than its own.
+/// A snapshot that is in use while its application is changed may be stale, and nothing wrong comes of it: the store refuses what was matched against an older version than its own.
 pub struct Log {
     store: Arc<dyn Store>,
     snapshots: Arc<Snapshots>,
@@ -92,19 +92,56 @@ impl Log {
         &self.store
     }
 
-    /// An application with its endpoints.
+    /// An application with its endpoints, as it is now: a change is seen from the moment it was answered, by whatever
+    /// process.
     pub async fn app(
+        &self,
+        environment: EnvironmentNo,
+        app: &Ref<AppId>,
+    ) -> Result<Option<Arc<AppSnapshot>>, Error> {
+        if self.store.is_shared() {
+            self.read_app(environment, app).await
+        } else {
+            self.known_app(environment, app).await
+        }
+    }
+
+    /// The same, by number.
+    pub async fn app_by_no(&self, no: AppNo) -> Result<Option<Arc<AppSnapshot>>, Error> {
+        if self.store.is_shared() { self.read_app_by_no(no).await } else { self.known_app_by_no(no).await }
+    }
+
+    /// An application with its endpoints, to match messages against: it may be from before another process changed it,
+    /// since [`Log::publish`] then matches again.
+    pub async fn known_app(
         &self,
         environment: EnvironmentNo,
         app: &Ref<AppId>,
     ) -> Result<Option<Arc<AppSnapshot>>, Error> {
         let name = (environment, app.clone());
         if let Some(no) = self.snapshots.numbers.get(&name)
-            && let Some(known) = self.app_by_no(no).await?
+            && let Some(known) = self.known_app_by_no(no).await?
             && is_named(&known, environment, app)
         {
             return Ok(Some(known));
         }
+        self.read_app(environment, app).await
+    }
+
+    /// The same, by number, for whoever is told of changes.
+    pub async fn known_app_by_no(&self, no: AppNo) -> Result<Option<Arc<AppSnapshot>>, Error> {
+        if let Some(known) = self.snapshots.by_no.get(&no) {
+            return Ok(Some(known));
+        }
+        self.read_app_by_no(no).await
+    }
+
+    async fn read_app(
+        &self,
+        environment: EnvironmentNo,
+        app: &Ref<AppId>,
+    ) -> Result<Option<Arc<AppSnapshot>>, Error> {
+        let name = (environment, app.clone());
         let changes = self.snapshots.changes.load(Ordering::SeqCst);
         let found = self.store.app(environment, app.clone()).await?;
         if let Some(snapshot) = &found {
@@ -114,11 +151,7 @@ impl Log {
         Ok(found)
     }
 
-    /// The same, by number.
-    pub async fn app_by_no(&self, no: AppNo) -> Result<Option<Arc<AppSnapshot>>, Error> {
-        if let Some(known) = self.snapshots.by_no.get(&no) {
-            return Ok(Some(known));
-        }
+    async fn read_app_by_no(&self, no: AppNo) -> Result<Option<Arc<AppSnapshot>>, Error> {
         let changes = self.snapshots.changes.load(Ordering::SeqCst);
         let found = self.store.app_by_no(no).await?;
         if let Some(snapshot) = &found {
@@ -211,7 +244,9 @@ impl Log {
                 Appended::KeyReused => return Ok(Published::KeyReused),
                 Appended::EventIdTaken => return Ok(Published::EventIdTaken),
                 Appended::AppGone => return Ok(Published::AppGone),
-                Appended::Stale => match self.store.app_by_no(snapshot.app.no).await? {
+                Appended::Stale => match self.read_app_by_no(snapshot.app.no).await? {
+                    // Its uid may be another application's by now, and the one that is meant.
+                    Some(newer) if newer.app.uid != snapshot.app.uid => return Err(Error::Busy),
                     Some(newer) => snapshot = newer,
                     None => return Ok(Published::AppGone),
                 },

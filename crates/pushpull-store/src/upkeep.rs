@@ -94,6 +94,10 @@ pub trait Upkeep: Send + Sync {
     ) -> BoxFuture<'_, Result<Behind, Error>>;
     /// Whether it answers: a read and, unless it is full, a write.
     fn check(&self) -> BoxFuture<'_, Result<(), Error>>;
+    /// Whether other processes may change what is stored: what one remembers of it may be old.
+    fn is_shared(&self) -> bool {
+        false
+    }
     /// Which history this is; another after a restore. Part of every position that leaves the house.
     fn history(&self) -> u64;
     /// Writes out what waits and closes. What is asked afterwards is refused with [`Error::Closing`].

@@ -5,7 +5,7 @@ use pushpull_domain::{
     Clock, Environment, EnvironmentId, KeyId, chance,
     key::{ApiKey, KeyHash, Scope},
 };
-use pushpull_store::Store;
+use pushpull_store::{Store, WriteError};
 
 use crate::{chance::SystemChance, clock::SystemClock};
 
@@ -16,11 +16,8 @@ const FIRST_ENVIRONMENT: &str = "default";
 
 /// The operator's own environment: the first, made if there is none.
 pub(crate) async fn first_environment(store: &dyn Store) -> Result<Environment> {
-    if let Some(first) = store.environments().await.context("list the environments")?.into_iter().next() {
-        return Ok(first);
-    }
     let id = EnvironmentId::new(SystemClock.now(), chance::bytes(&SystemChance));
-    store.ensure_environment(id, FIRST_ENVIRONMENT).await.context("make the first environment")
+    store.first_environment(id, FIRST_ENVIRONMENT).await.context("make the first environment")
 }
 
 /// A new key's row, for a token.
@@ -44,13 +41,17 @@ fn prefix(token: &str) -> &str {
     token.get(..shown).unwrap_or_default()
 }
 
-/// Makes the key of the file valid, and those that were in it before invalid.
+/// Makes the key of the file valid; and those that were in it before invalid, where no other process has such a file.
 pub(crate) async fn adopt_admin_key(store: &dyn Store, environment: &Environment, token: &str) -> Result<()> {
     let hash = KeyHash::of(token);
     match store.key(hash).await.context("look for the admin key")? {
         None => {
             let key = new_key(environment, token, FILE_KEY_NAME, Scope::Admin);
-            store.put_key(key).await.context("store the admin key")?;
+            match store.put_key(key).await {
+                // Of nodes that start at once with the same key, one is first.
+                Ok(()) | Err(WriteError::Taken(_)) => {}
+                Err(error) => return Err(error).context("store the admin key"),
+            }
         }
         // Whoever revoked it meant it: the file does not bring it back.
         Some(key) if key.revoked_at.is_some() => {
@@ -59,6 +60,10 @@ pub(crate) async fn adopt_admin_key(store: &dyn Store, environment: &Environment
             );
         }
         Some(_) => {}
+    }
+    if store.is_shared() {
+        // Other nodes may have a key of their own in their files.
+        return Ok(());
     }
     for key in store.keys(environment.no).await.context("list the keys")? {
         if key.name == FILE_KEY_NAME && key.hash != hash && key.revoked_at.is_none() {

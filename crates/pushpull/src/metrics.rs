@@ -28,7 +28,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use pushpull_domain::{
-    AppNo, Clock, EndpointNo, EnvironmentNo, Message,
+    Clock, EnvironmentNo, Message,
     attempt::{Attempt, ErrorClass},
     key::{KeyHash, Scope},
 };

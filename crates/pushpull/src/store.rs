@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail};
 use pushpull_domain::{Iterators, seal::MasterKey};
 use pushpull_store::{Error, Store};
 use pushpull_store_postgres::Postgres;
@@ -33,13 +33,30 @@ pub(crate) async fn open(
     Ok((store, iterators))
 }
 
+/// Whether there is no store in a place yet.
+pub(crate) async fn is_new(place: &Place) -> Result<bool> {
+    match &place.store {
+        Backend::File => Ok(!store_file(place).exists()),
+        Backend::Postgres(url) => pushpull_store_postgres::is_new(url).await.context(WHAT),
+    }
+}
+
+/// What is being done when PostgreSQL refuses.
+const WHAT: &str = "open the store in PostgreSQL";
+
 /// The same for a command that needs a store to be there, and may run beside a server.
 pub(crate) async fn open_existing(place: &Place) -> Result<Arc<dyn Store>> {
-    ensure!(
-        place.store != Backend::File || store_file(place).exists(),
-        "there is no store in {}: start `pushpull serve` once, or name another directory with --data",
-        place.data.display()
-    );
+    if is_new(place).await? {
+        match &place.store {
+            Backend::File => bail!(
+                "there is no store in {}: start `pushpull serve` once, or name another directory with --data",
+                place.data.display()
+            ),
+            Backend::Postgres(_) => bail!(
+                "there is no store in this PostgreSQL database: start `pushpull serve` once, or name another with --store"
+            ),
+        }
+    }
     Ok(match &place.store {
         // A failed write of a command is told to who gave it; there is nothing else to end.
         Backend::File => open_file(place.clone(), |_| {}).await?.0,
@@ -73,7 +90,6 @@ pub(crate) async fn open_postgres(
     url: &str,
     serves: bool,
 ) -> Result<(Arc<Postgres>, Vec<MasterKey>)> {
-    const WHAT: &str = "open the store in PostgreSQL";
     let is_new = pushpull_store_postgres::is_new(url).await.context(WHAT)?;
     let keys = master_keys(place, "the PostgreSQL store", is_new)?;
     let options = pushpull_store_postgres::Options {

@@ -22,6 +22,11 @@ const ROWS: &[Row] = &[
         rule: "a backend knows the port it fills, and nothing that stands on it",
     },
     Row {
+        name: "pushpull-store-postgres",
+        may: &["pushpull-domain", "pushpull-store"],
+        rule: "a backend knows the port it fills, and nothing that stands on it",
+    },
+    Row {
         name: "pushpull-net",
         may: &["pushpull-domain"],
         rule: "a port knows the vocabulary alone, no driver and no other port",
@@ -47,6 +52,7 @@ const ROWS: &[Row] = &[
             "pushpull-domain",
             "pushpull-store",
             "pushpull-store-sqlite",
+            "pushpull-store-postgres",
             "pushpull-net",
             "pushpull-send",
             "pushpull-feed",
@@ -56,7 +62,13 @@ const ROWS: &[Row] = &[
     },
     Row {
         name: "pushpull-testkit",
-        may: &["pushpull-domain", "pushpull-store", "pushpull-store-sqlite", "pushpull-net"],
+        may: &[
+            "pushpull-domain",
+            "pushpull-store",
+            "pushpull-store-sqlite",
+            "pushpull-store-postgres",
+            "pushpull-net",
+        ],
         rule: "the test kit serves the quadrants and faces, so it stands below them",
     },
     Row { name: "xtask", may: &[], rule: "a tool looks at the tree and is no part of it" },

@@ -54,7 +54,7 @@ pub(crate) async fn create(
     let key = idempotency::key(&parts.headers)?;
     let body = read_body(body, &parts, api.payload_max * ESCAPED + BESIDES_MAX).await?;
     let given = MessageIn::read(&body)?;
-    let found = api.log.app(caller.environment, &name).await?;
+    let found = api.log.known_app(caller.environment, &name).await?;
     let app = match (found, given.application) {
         (Some(found), _) => found,
         (None, None) => return Err(Problem::NotFound("application")),

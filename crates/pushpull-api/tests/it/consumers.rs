@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use pushpull_domain::{DeliveryState, attempt::Outcome};
-use pushpull_store::{Retention, Upkeep as _};
+use pushpull_store::Retention;
 use serde_json::{Value, json};
 
 use crate::{
@@ -18,7 +18,7 @@ const LEASED: &str = "/app/acme/polling-endpoint/main/consumer/billing";
 const NONE: [u64; 0] = [];
 
 /// Longer than messages are kept here.
-const TOO_OLD: Duration = Duration::from_hours(91 * 24);
+const TOO_OLD: Duration = Duration::from_hours(92 * 24);
 
 /// An application with an endpoint that is read, and so many messages.
 async fn queue(count: u64) -> TestApi {

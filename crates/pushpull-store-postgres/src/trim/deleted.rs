@@ -12,7 +12,8 @@ use crate::{Db, fault::Fault, rows::state_number, tx::Tx};
 const ENDING_MAX: usize = 10;
 /// Deliveries of a deleted endpoint that are looked at in one transaction once nothing is due any more.
 const ENDING_LOOKED_MAX: i64 = 10_000;
-/// Endpoints of which nothing is owed, and deleted applications, looked at in one step.
+/// Endpoints of which nothing is owed, and deleted applications, looked at in one step. They can only go when a day
+/// has: there is no haste.
 const ENDED_LOOKED_MAX: i64 = 200;
 
 /// Locked in the order of keys, as by those who settle.
@@ -80,9 +81,10 @@ pub(super) async fn endpoints(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(),
     ended_endpoints(db, trimmed).await
 }
 
-/// Endpoints of which nothing is owed, and of those which ones have deliveries.
+/// Endpoints of which nothing is owed; which of them have no deliveries, and which left consumers.
 const ENDED: &str = "
-    SELECT e.no, d.key IS NULL FROM (
+    SELECT e.no, d.key IS NULL, EXISTS (SELECT FROM consumer WHERE endpoint = e.no)
+        OR EXISTS (SELECT FROM consumer_item WHERE endpoint = e.no) FROM (
         SELECT no FROM endpoint WHERE deleted_at IS NOT NULL AND ended_seq IS NULL AND no > $1 ORDER BY no LIMIT $2) e
     LEFT JOIN LATERAL (SELECT key FROM delivery
         WHERE key BETWEEN e.no::bigint << 40 AND ((e.no::bigint + 1) << 40) - 1 LIMIT 1) d ON true
@@ -92,24 +94,38 @@ async fn ended_endpoints(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Faul
     let tx = db.begin().await?;
     let looked = tx.query(ENDED, &[&db.trimmer.progress().ended_endpoint, &ENDED_LOOKED_MAX]).await?;
     let ended: Vec<i32> = looked.iter().map(|row| row.get(0)).collect();
-    let items = "DELETE FROM consumer_item WHERE (endpoint, consumer, seq) IN (
-                     SELECT endpoint, consumer, seq FROM consumer_item WHERE endpoint = ANY ($1) LIMIT $2)";
-    let consumers = "DELETE FROM consumer WHERE (endpoint, name) IN (
-                         SELECT endpoint, name FROM consumer WHERE endpoint = ANY ($1) LIMIT $2)";
-    for sql in [items, consumers] {
-        if tx.execute(sql, &[&ended, &ROWS_MAX]).await? == ROWS_MAX.cast_unsigned() {
-            // Come back to these.
-            trimmed.more = true;
-            return tx.commit().await;
-        }
+    let read: Vec<i32> = looked.iter().filter(|row| row.get(2)).map(|row| row.get(0)).collect();
+    if !read.is_empty() && !remove_consumers(&tx, &read).await? {
+        // Come back to these.
+        trimmed.more = true;
+        return tx.commit().await;
     }
     let gone: Vec<i32> = looked.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
     tx.execute("DELETE FROM endpoint WHERE no = ANY ($1)", &[&gone]).await?;
     tx.commit().await?;
     let next = ended.last().copied().filter(|_| ended.len() as i64 == ENDED_LOOKED_MAX);
-    trimmed.more |= next.is_some();
     db.trimmer.advance(|progress| progress.ended_endpoint = next.unwrap_or(0));
     Ok(())
+}
+
+/// Removes what the consumers of endpoints left; whether that is all.
+async fn remove_consumers(tx: &Tx, endpoints: &[i32]) -> Result<bool, Fault> {
+    // As everyone who changes a work queue: first its consumer.
+    tx.query(
+        "SELECT FROM consumer WHERE endpoint = ANY ($1) ORDER BY endpoint, name FOR UPDATE",
+        &[&endpoints],
+    )
+    .await?;
+    let items = "DELETE FROM consumer_item WHERE (endpoint, consumer, seq) IN (
+                     SELECT endpoint, consumer, seq FROM consumer_item WHERE endpoint = ANY ($1) LIMIT $2)";
+    let consumers = "DELETE FROM consumer WHERE (endpoint, name) IN (
+                         SELECT endpoint, name FROM consumer WHERE endpoint = ANY ($1) LIMIT $2)";
+    for sql in [items, consumers] {
+        if tx.execute(sql, &[&endpoints, &ROWS_MAX]).await? == ROWS_MAX.cast_unsigned() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Deleted applications, and which of them have messages, or endpoints.
@@ -121,7 +137,7 @@ const DELETED: &str = "
     ORDER BY a.no";
 
 /// Removes the keys for deleted applications, and those applications of which nothing is kept.
-pub(super) async fn apps(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Fault> {
+pub(super) async fn apps(db: &Arc<Db>) -> Result<(), Fault> {
     let tx = db.begin().await?;
     let looked = tx.query(DELETED, &[&db.trimmer.progress().deleted_app, &ENDED_LOOKED_MAX]).await?;
     let deleted: Vec<i32> = looked.iter().map(|row| row.get(0)).collect();
@@ -130,7 +146,6 @@ pub(super) async fn apps(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Faul
     tx.execute("DELETE FROM app WHERE no = ANY ($1)", &[&gone]).await?;
     tx.commit().await?;
     let next = deleted.last().copied().filter(|_| deleted.len() as i64 == ENDED_LOOKED_MAX);
-    trimmed.more |= next.is_some();
     db.trimmer.advance(|progress| progress.deleted_app = next.unwrap_or(0));
     Ok(())
 }

@@ -5,15 +5,23 @@ use std::{collections::BTreeMap, sync::Arc};
 use pushpull_domain::CancelReason;
 use pushpull_store::{Retention, Trimmed, codec};
 
-use super::lock_apps;
-use crate::{Db, fault::Fault, messages::expunge};
+use tokio_postgres::types::ToSql;
+
+use super::{day::stages::numbers, lock_apps};
+use crate::{
+    Db,
+    days::{DAY_MILLIS, day_of},
+    fault::Fault,
+    messages::expunge,
+    pool::Params,
+};
 
 /// Payloads erased in one transaction.
 const ERASED_MAX: i64 = 500;
 /// Applications looked at in one step.
 const APPS_MAX: i64 = 200;
 /// ... and of which payloads are erased.
-const APPS_ERASED_MAX: i64 = 20;
+const APPS_ERASED_MAX: usize = 20;
 
 /// Payloads with a time of their own.
 pub(super) async fn expired(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Fault> {
@@ -39,66 +47,120 @@ pub(super) async fn expired(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), F
     Ok(())
 }
 
-/// Applications, of some, that have payloads which are not erased yet and were made before a moment; deleted ones,
-/// whenever they were made.
-const DUE: &str = "
-    SELECT a.no FROM (SELECT * FROM app WHERE no > $1 ORDER BY no LIMIT $2) a
-    CROSS JOIN LATERAL (SELECT created_at FROM message
-        WHERE key BETWEEN a.no::bigint << 40 | (a.erased_position + 1) AND ((a.no::bigint + 1) << 40) - 1
-        ORDER BY key LIMIT 1) m
-    WHERE m.created_at < $3 OR a.deleted_at IS NOT NULL ORDER BY a.no LIMIT $4";
-
-/// Payloads without a time of their own, by their age.
+/// Payloads without a time of their own, by their age: of the first day that has some, one application after the other.
 pub(super) async fn by_age(db: &Arc<Db>, retention: Retention, trimmed: &mut Trimmed) -> Result<(), Fault> {
-    // Otherwise they go with their messages.
-    let kept = retention.payloads < retention.messages;
-    let before = if kept { db.clock.now().before(retention.payloads).as_millis() } else { i64::MIN };
-    let after = db.trimmer.progress().app;
-    let conn = db.reads.lend().await?;
-    let due = conn.query(DUE, &[&after, &APPS_MAX, &before, &APPS_ERASED_MAX]).await?;
-    let sql = "SELECT max(no), count(*) FROM (SELECT no FROM app WHERE no > $1 ORDER BY no LIMIT $2) looked";
-    let looked = conn.query_one(sql, &[&after, &APPS_MAX]).await?;
-    drop(conn);
-    for row in &due {
-        // Come back to this one until nothing of it is due.
-        erase(db, row.get(0), before, trimmed).await?;
-        trimmed.more = true;
+    if retention.payloads >= retention.messages {
+        // They go with their messages.
+        return Ok(());
     }
+    let before = db.clock.now().before(retention.payloads);
+    let conn = db.reads.lend().await?;
+    let sql = "SELECT min(day) FROM made_day WHERE NOT erased";
+    let day: Option<i32> = conn.query_one(sql, &[]).await?.get(0);
+    let Some(day) = day.filter(|day| *day <= day_of(before)) else { return Ok(()) };
+    let reached = db.trimmer.progress().erased;
+    let looked = conn.query(&due(day), &[&reached, &APPS_MAX, &before.as_millis()]).await?;
+    drop(conn);
+    let due: Vec<i32> = looked.iter().filter(|row| row.get(1)).map(|row| row.get(0)).collect();
+    for app in due.iter().take(APPS_ERASED_MAX) {
+        // Come back to this one until nothing of it is due.
+        erase(db, *app, &next_of_day(day), &[&before.as_millis()], CancelReason::Retention, trimmed).await?;
+    }
+    trimmed.more |= !due.is_empty();
     if due.is_empty() {
-        let is_full = looked.get::<_, i64>(1) == APPS_MAX;
-        let next = looked.get::<_, Option<i32>>(0).filter(|_| is_full);
-        trimmed.more |= is_full;
-        db.trimmer.advance(|progress| progress.app = next.unwrap_or(0));
+        let last: Option<i32> = looked.last().map(|row| row.get(0));
+        let last = last.filter(|_| looked.len() as i64 == APPS_MAX);
+        trimmed.more |= last.is_some();
+        if last.is_none() && (i64::from(day) + 1) * DAY_MILLIS <= before.as_millis() {
+            let tx = db.begin().await?;
+            tx.execute("UPDATE made_day SET erased = true WHERE day = $1", &[&day]).await?;
+            tx.commit().await?;
+            trimmed.more = true;
+        }
+        db.trimmer
+            .advance(|progress| progress.erased = last.map_or(0, |no| codec::range(no.cast_unsigned()).1));
     }
     Ok(())
 }
 
-/// The next messages of an application, and whether a payload is to be erased: of those made before a moment, but for
-/// those with a time of their own; of a deleted application all.
-const NEXT: &str = "
-    SELECT m.key, m.day, m.payload IS NOT NULL AND (m.payload_expires_at IS NULL OR a.deleted_at IS NOT NULL),
-        a.deleted_at IS NOT NULL
-    FROM app a CROSS JOIN LATERAL (
-        SELECT key, day, created_at, payload, payload_expires_at FROM message
-        WHERE key BETWEEN a.no::bigint << 40 | (a.erased_position + 1) AND ((a.no::bigint + 1) << 40) - 1
-        ORDER BY key LIMIT $3) m
-    WHERE a.no = $1 AND (m.created_at < $2 OR a.deleted_at IS NOT NULL) ORDER BY m.key";
+/// The applications that have messages of a day, from a key on, and which of them have some that were made before a
+/// moment and are not erased yet.
+fn due(day: i32) -> String {
+    format!(
+        "SELECT a.no, coalesce(m.created_at < $3, false) FROM ({}) AS a (no)
+         LEFT JOIN LATERAL (SELECT created_at FROM message_{day}
+             WHERE key BETWEEN a.no::bigint << 40 | ((SELECT erased_position FROM app WHERE no = a.no) + 1)
+                 AND ((a.no::bigint + 1) << 40) - 1
+             ORDER BY key LIMIT 1) m ON true
+         ORDER BY a.no",
+        numbers("message", day)
+    )
+}
 
-async fn erase(db: &Arc<Db>, app: i32, before: i64, trimmed: &mut Trimmed) -> Result<(), Fault> {
+/// The next messages of an application, of a day and made before a moment, and whether a payload is to be erased: not
+/// one with a time of its own.
+fn next_of_day(day: i32) -> String {
+    format!(
+        "SELECT m.key, m.day, m.payload IS NOT NULL AND m.payload_expires_at IS NULL
+         FROM app a CROSS JOIN LATERAL (
+             SELECT key, day, created_at, payload, payload_expires_at FROM message_{day}
+             WHERE key BETWEEN a.no::bigint << 40 | (a.erased_position + 1) AND ((a.no::bigint + 1) << 40) - 1
+             ORDER BY key LIMIT $2) m
+         WHERE a.no = $1 AND m.created_at < $3 ORDER BY m.key"
+    )
+}
+
+/// The next messages of a deleted application.
+const NEXT_OF_DELETED: &str = "
+    SELECT m.key, m.day, m.payload IS NOT NULL
+    FROM app a CROSS JOIN LATERAL (
+        SELECT key, day, payload FROM message
+        WHERE key BETWEEN a.no::bigint << 40 | (a.erased_position + 1) AND ((a.no::bigint + 1) << 40) - 1
+        ORDER BY key LIMIT $2) m
+    WHERE a.no = $1 ORDER BY m.key";
+
+/// Payloads of deleted applications: they need not stay until their day goes.
+pub(super) async fn of_deleted(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Fault> {
+    let conn = db.reads.lend().await?;
+    let sql = "SELECT no FROM app WHERE deleted_at IS NOT NULL AND erased_position < $1 ORDER BY no LIMIT $2";
+    let all = codec::place(i64::MAX).cast_signed();
+    let due = conn.query(sql, &[&all, &(APPS_ERASED_MAX as i64)]).await?;
+    drop(conn);
+    for row in &due {
+        let app: i32 = row.get(0);
+        if !erase(db, app, NEXT_OF_DELETED, &[], CancelReason::Deleted, trimmed).await? {
+            let tx = db.begin().await?;
+            tx.execute("UPDATE app SET erased_position = $2 WHERE no = $1", &[&app, &all]).await?;
+            tx.commit().await?;
+        }
+        trimmed.more = true;
+    }
+    Ok(())
+}
+
+/// Erases the next payloads of an application; whether there were messages. `next`: which, of the application `$1`, at
+/// most `$2`.
+async fn erase(
+    db: &Arc<Db>,
+    app: i32,
+    next: &str,
+    params: Params<'_>,
+    reason: CancelReason,
+    trimmed: &mut Trimmed,
+) -> Result<bool, Fault> {
     let tx = db.begin().await?;
     lock_apps(&tx, &[app]).await?;
-    let next = tx.query(NEXT, &[&app, &before, &ERASED_MAX]).await?;
-    let Some(last) = next.last() else { return Ok(()) };
-    let (reached, deleted): (i64, bool) = (last.get(0), last.get(3));
+    let first: [&(dyn ToSql + Sync); 2] = [&app, &ERASED_MAX];
+    let next = tx.query(next, &[&first, params].concat()).await?;
+    let Some(last) = next.last() else { return Ok(false) };
+    let reached = codec::place(last.get(0)).cast_signed();
     let due = next.iter().filter(|row| row.get(2));
     let (keys, days): (Vec<i64>, Vec<i32>) =
         due.map(|row| (row.get::<_, i64>(0), row.get::<_, i32>(1))).unzip();
-    let reason = if deleted { CancelReason::Deleted } else { CancelReason::Retention };
     let cancelled = expunge(&tx, &keys, &days, reason).await?;
-    let sql = "UPDATE app SET erased_position = $2 WHERE no = $1";
-    tx.execute(sql, &[&app, &codec::place(reached).cast_signed()]).await?;
+    tx.execute("UPDATE app SET erased_position = $2 WHERE no = $1", &[&app, &reached]).await?;
     tx.commit().await?;
     trimmed.cancelled += cancelled;
     trimmed.payloads += keys.len() as u64;
-    Ok(())
+    Ok(true)
 }

@@ -5,4 +5,5 @@
 mod conformance;
 mod nodes;
 mod readers;
+mod retention;
 mod support;

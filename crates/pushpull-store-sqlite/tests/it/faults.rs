@@ -10,7 +10,7 @@ use std::{
     },
 };
 
-use pushpull_domain::{AppNo, EndpointNo, FixedClock, Message};
+use pushpull_domain::{FixedClock, Message};
 use pushpull_store::{
     Append, Appended, Catalog, CommitListener, Error, MessageLog, Store, Target, Upkeep,
     conformance::fixture::{NINETY_DAYS, START, TOO_OLD, World, all, first_page, message},

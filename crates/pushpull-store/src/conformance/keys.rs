@@ -1,9 +1,9 @@
 //! Environments and API keys.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{
-    App, Endpoint, EnvironmentId, KeyId, Timestamp,
+    App, Endpoint, EnvironmentId, FixedClock, KeyId, Timestamp,
     key::{ApiKey, KeyHash, PollerToken, Scope},
 };
 
@@ -24,6 +24,20 @@ fn key(world: &World, token: &str, scope: Scope) -> ApiKey {
         last_used_at: None,
         revoked_at: None,
     }
+}
+
+/// The environment that was made first is the first, whoever asks and however many ask at once.
+pub async fn the_first_environment_is_made_once(maker: &impl Maker) {
+    let store = maker.open(Arc::new(FixedClock::at(START))).await;
+    let id = |n| EnvironmentId::new(START, [n; 15]);
+    let made = futures_util::future::join_all((1..9).map(|n| store.first_environment(id(n), "first"))).await;
+    let all = store.environments().await.unwrap();
+    assert_eq!(all.len(), 1);
+    for first in made {
+        assert_eq!(first.unwrap(), all[0]);
+    }
+    store.ensure_environment(id(0), "later").await.unwrap();
+    assert_eq!(store.first_environment(id(9), "another").await.unwrap(), all[0]);
 }
 
 /// An id names one environment, whoever asks first; its name is the first one given.

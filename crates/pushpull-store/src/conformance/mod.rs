@@ -42,6 +42,7 @@ macro_rules! conformance {
         );
         $crate::conformance!(@ $maker, keys:
             an_environment_is_made_on_first_sight,
+            the_first_environment_is_made_once,
             a_key_is_found_by_its_hash,
             a_key_is_revoked_once,
             the_last_use_of_keys_is_noted,

@@ -8,7 +8,6 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use pushpull_store::Upkeep as _;
 use pushpull_store_sqlite::FILE_NAME;
 
 use crate::{

@@ -75,7 +75,7 @@ fn row(setting: &Setting, value: Option<&Value>) -> [String; 3] {
     let (text, origin) = match (value, setting.default) {
         (Some(_), _) if setting.is_secret() => ("(set, hidden)".to_owned(), None),
         (Some(value), _) if value.text.is_empty() => ("(none)".to_owned(), Some(value)),
-        (Some(value), _) => (setting.shown(&value.text), Some(value)),
+        (Some(value), _) => (config::shown(&value.text), Some(value)),
         (None, Default::Off(words) | Default::Text(words) | Default::InData(words)) => {
             (format!("({words})"), None)
         }
@@ -87,7 +87,7 @@ fn row(setting: &Setting, value: Option<&Value>) -> [String; 3] {
 fn to_json(setting: &Setting, value: Option<&Value>) -> serde_json::Value {
     json!({
         "name": setting.name,
-        "value": value.filter(|_| !setting.is_secret()).map(|value| setting.shown(&value.text)),
+        "value": value.filter(|_| !setting.is_secret()).map(|value| config::shown(&value.text)),
         "set": value.is_some(),
         "origin": value.map_or_else(|| "default".to_owned(), |value| value.origin.to_string()),
     })

@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod key;
 mod listen;
+mod migrate;
 mod nodes;
 mod port;
 mod remote;
@@ -45,6 +46,7 @@ enum Command {
     Nodes(nodes::Nodes),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    Migrate(migrate::Migrate),
     Doctor(doctor::Doctor),
     Bench(bench::Bench),
 }
@@ -63,6 +65,7 @@ impl Cli {
             Command::Nodes(nodes) => nodes.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::Migrate(migrate) => migrate.run(),
             Command::Doctor(doctor) => doctor.run(),
             Command::Bench(bench) => bench.run(),
         }

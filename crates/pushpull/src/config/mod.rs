@@ -19,7 +19,7 @@ use url::Url;
 
 pub(crate) use flags::Flags;
 pub(crate) use raw::{Raw, Value};
-pub(crate) use settings::{ALL, Default, Setting};
+pub(crate) use settings::{ALL, Default, Setting, shown};
 
 use parse::Reader;
 

@@ -31,7 +31,7 @@ impl<'a> Reader<'a> {
     }
 
     fn complain(&mut self, setting: &Setting, value: &Value, want: &str) {
-        let shown = if setting.is_secret() { "(hidden)".to_owned() } else { setting.shown(&value.text) };
+        let shown = if setting.is_secret() { "(hidden)".to_owned() } else { settings::shown(&value.text) };
         self.problems.add(format!("{}: `{shown}` (from {}) {want}", setting.name, value.origin));
     }
 

@@ -50,21 +50,21 @@ impl Setting {
         self.name.replace('_', "-")
     }
 
-    /// A text that it was given, as it may be seen: without the password of a URL.
-    pub(crate) fn shown(&self, text: &str) -> String {
-        let login = text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?)));
-        match login {
-            Some((scheme, (login, rest))) => {
-                let user = login.split_once(':').map_or(login, |(user, _)| user);
-                format!("{scheme}://{user}{}@{rest}", if user == login { "" } else { ":(hidden)" })
-            }
-            None => text.to_owned(),
-        }
-    }
-
     /// Whether it is kept from sight.
     pub(crate) fn is_secret(&self) -> bool {
         self.given == Given::EnvironmentOnly
+    }
+}
+
+/// A text that a setting was given, as it may be seen: without the password of a URL.
+pub(crate) fn shown(text: &str) -> String {
+    let login = text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?)));
+    match login {
+        Some((scheme, (login, rest))) => {
+            let user = login.split_once(':').map_or(login, |(user, _)| user);
+            format!("{scheme}://{user}{}@{rest}", if user == login { "" } else { ":(hidden)" })
+        }
+        None => text.to_owned(),
     }
 }
 

@@ -11,6 +11,7 @@ mod doctor;
 mod help;
 mod key;
 mod listen;
+mod migrate;
 mod poller_token;
 mod readers;
 mod serve;

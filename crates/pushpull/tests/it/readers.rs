@@ -5,7 +5,7 @@ use std::{
     process::Command,
 };
 
-use pushpull_testkit::Receiver;
+use pushpull_testkit::{Receiver, on_postgres};
 use serde_json::{Value, json};
 
 use crate::{
@@ -64,19 +64,26 @@ fn check(file: &str) {
     site.until_committed("orders", "books", 66);
 
     site.stop();
-    let backup = site.home.path("backup.db");
-    site.home.ok(&["backup", backup.to_str().unwrap()]);
-    for file in std::fs::read_dir(site.home.data()).unwrap().map(Result::unwrap) {
-        if file.file_name().to_str().unwrap().starts_with("pushpull.db") {
-            std::fs::remove_file(file.path()).unwrap();
-        }
+    // PostgreSQL is backed up with its own means.
+    if !on_postgres() {
+        back_up_and_restore(&site.home);
     }
-    site.home.ok(&["restore", backup.to_str().unwrap()]);
     site.start_again();
     sent.extend(site.send_many(2));
     let lines = reader.wait_for_lines(68);
     let expected: Vec<String> = sent.iter().enumerate().map(|(n, id)| format!("{} {id}", n + 1)).collect();
     assert_eq!(lines, expected);
+}
+
+fn back_up_and_restore(home: &Home) {
+    let backup = home.path("backup.db");
+    home.ok(&["backup", backup.to_str().unwrap()]);
+    for file in std::fs::read_dir(home.data()).unwrap().map(Result::unwrap) {
+        if file.file_name().to_str().unwrap().starts_with("pushpull.db") {
+            std::fs::remove_file(file.path()).unwrap();
+        }
+    }
+    home.ok(&["restore", backup.to_str().unwrap()]);
 }
 
 /// Lets a reader meet a server in trouble.

@@ -51,7 +51,7 @@ impl Site {
     }
 
     #[track_caller]
-    fn call(&self, method: &str, path: &str, body: &str) -> Value {
+    pub(crate) fn call(&self, method: &str, path: &str, body: &str) -> Value {
         let address = self.url.strip_prefix("http://").unwrap().parse().unwrap();
         let answer = call(address, method, &format!("/api/v1{path}"), Some(&self.key), body);
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();

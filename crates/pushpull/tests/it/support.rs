@@ -22,7 +22,11 @@ pub(crate) struct Home {
 
 impl Home {
     pub(crate) fn new() -> Self {
-        let database = pushpull_testkit::on_postgres().then(pushpull_testkit::new_database);
+        Self::of(pushpull_testkit::on_postgres().then(pushpull_testkit::new_database))
+    }
+
+    /// One whose store is in this database; `None`: a file, whatever the tests run on.
+    pub(crate) fn of(database: Option<String>) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), database }
     }
 

@@ -3,7 +3,7 @@
 use std::{fs, io::Write, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use pushpull_domain::{Clock, Timestamp};
-use pushpull_store::{Ledger, Upkeep as _};
+use pushpull_store::Ledger;
 use tokio::time::Instant;
 
 use super::Finding;
@@ -148,13 +148,15 @@ fn key_file(check: &'static str, path: &Path) -> Finding {
 
 async fn store(config: &Config) -> Finding {
     const CHECK: &str = "store";
-    if config.place.store == Backend::File && !datadir::store_file(&config.place).exists() {
-        return Finding::ok(CHECK, "will be made on first start");
-    }
     let restore = match config.place.store {
         Backend::File => "restore the newest backup: pushpull restore FILE",
         Backend::Postgres(_) => "see what PostgreSQL's log says",
     };
+    match store::is_new(&config.place).await {
+        Ok(true) => return Finding::ok(CHECK, "will be made on first start"),
+        Ok(false) => {}
+        Err(error) => return Finding::fail(CHECK, format!("cannot be looked at: {error:#}"), restore),
+    }
     let store = match store::open_existing(&config.place).await {
         Ok(store) => store,
         Err(error) => return Finding::fail(CHECK, format!("does not open: {error:#}"), restore),
