@@ -33,7 +33,7 @@ const POSTMASTER_KILLS: usize = 3;
 /// Failovers.
 const FAILOVERS: usize = 2;
 /// How long a node is cut off: it says so to some who ask it, which takes 15 s.
-const CUT_OFF: Duration = Duration::from_secs(18);
+const CUT_OFF: Duration = Duration::from_secs(22);
 /// How long a node is paused beyond its lease.
 const OVERSLEPT: Duration = Duration::from_secs(2);
 
