@@ -160,6 +160,8 @@ impl Lane {
         // Under the same lock, so that the queue's version and what lanes are handed are of one configuration.
         self.ready.store(ready.clone());
         drop(queue);
+        // Who looked while this was being read took the one before for the newest, and may wait by it.
+        self.changed.notify_waiters();
         let mut health = self.health();
         if let Some(ready) = ready {
             health.get_or_insert(ready.endpoint.health);

@@ -15,6 +15,7 @@ use pushpull_store::{
     Error,
     transfer::{NUMBERED, Row, TABLES, Table, Value},
 };
+use tokio_postgres::error::SqlState;
 
 use crate::{
     connect::{Connector, Purpose},
@@ -178,15 +179,6 @@ async fn begun(conn: &Conn) -> Result<Option<Beginning>, Fault> {
     Ok(Some(Beginning { from: row.get(0), history: row.get(1), figures: Figures::from_text(row.get(2)) }))
 }
 
-/// How it begins.
-#[derive(Debug)]
-pub enum Begun {
-    /// From the first row, or from where it was cut off.
-    Goes(Box<Import>),
-    /// It came to its end before.
-    Done,
-}
-
 /// A store that is being taken in.
 pub struct Import {
     conn: Lent,
@@ -202,27 +194,25 @@ impl std::fmt::Debug for Import {
 }
 
 impl Import {
-    /// Begins, or goes on where it was cut off.
-    pub async fn begin(url: &str, source: Source, plan: Plan) -> Result<Begun, ImportError> {
+    /// Begins, or goes on where it was cut off. `None`: it came to its end before.
+    pub async fn begin(url: &str, source: Source, plan: Plan) -> Result<Option<Self>, ImportError> {
         let pool = Pool::new(Connector::new(url, Purpose::Writing)?, 2);
         let conn = pool.lend().await?;
         server::check(&conn, &pool).await?;
-        if !conn.query_one("SELECT pg_try_advisory_lock($1)", &[&TURN]).await?.get::<_, bool>(0) {
-            return Err(ImportError::Running);
-        }
+        take_turn(&conn).await?;
         // Whoever opens the database makes its tables under this lock: it sees either these, or ours.
         conn.batch("SET lock_timeout = 0").await?;
         conn.execute("SELECT pg_advisory_lock($1)", &[&migrate::LOCK]).await?;
         let is_done = claim(&conn, &source, &plan.figures()).await?;
         conn.execute("SELECT pg_advisory_unlock($1)", &[&migrate::LOCK]).await?;
         if is_done {
-            return Ok(Begun::Done);
+            return Ok(None);
         }
         migrate::run(&conn).await?;
         open_days(&conn, &plan.days).await?;
         let written = conn.query("SELECT name, rows FROM import_table", &[]).await?;
         let rows = written.iter().map(|row| (row.get(0), row.get(1))).collect();
-        Ok(Begun::Goes(Box::new(Self { conn, source, plan, rows })))
+        Ok(Some(Self { conn, source, plan, rows }))
     }
 
     /// How many rows of a table are here.
@@ -285,7 +275,7 @@ impl Import {
     }
 }
 
-/// What no store holds: rows whose days lead nowhere. Only messages and attempts that are gone are not found.
+/// What no store holds: rows whose days lead nowhere.
 const STRAYS: [(&str, &str); 2] = [
     (
         "deliveries whose message is on another day",
@@ -298,6 +288,19 @@ const STRAYS: [(&str, &str); 2] = [
          WHERE d.last_attempt IS NOT NULL AND (a.key IS NULL OR a.day < d.day)",
     ),
 ];
+
+/// Waits for its turn: for a process that was killed, until the server has noticed.
+async fn take_turn(conn: &Conn) -> Result<(), ImportError> {
+    // Where the server's system cannot look, it notices at the end of a statement.
+    drop(conn.batch("SET client_connection_check_interval = '1s'").await);
+    match conn.execute("SELECT pg_advisory_lock($1)", &[&TURN]).await {
+        Ok(_) => Ok(()),
+        Err(Fault::Sql(error)) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            Err(ImportError::Running)
+        }
+        Err(fault) => Err(fault.into()),
+    }
+}
 
 /// Takes the database for this store, if it is empty or was taken for it before. Whether it holds it already.
 async fn claim(conn: &Conn, source: &Source, figures: &Figures) -> Result<bool, ImportError> {

@@ -92,7 +92,7 @@ const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
 const HOT_MAX: usize = 4;
 
-pub use import::{Begun, Figures, Import, ImportError, Plan, Source};
+pub use import::{Figures, Import, ImportError, Plan, Source};
 pub use nodes::Node;
 pub use server::{OpenError, check_url, is_new};
 

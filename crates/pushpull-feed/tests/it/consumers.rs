@@ -4,9 +4,7 @@ use std::{future::Future, time::Duration};
 
 use pushpull_domain::{DeliveryState, Endpoint, Holder, Mode, Seq, endpoint::DRAINING_MAX};
 use pushpull_feed::{ConsumeError, ConsumerPage, Patience, Reader, Receive};
-use pushpull_store::{
-    Answers, Catalog as _, Deliveries as _, Gap, Nack, Retention, Settlement, Take, Taken, Upkeep as _,
-};
+use pushpull_store::{Answers, Gap, Nack, Retention, Settlement, Take, Taken};
 
 use crate::{LONG, World, seqs};
 

@@ -12,7 +12,7 @@ use pushpull_domain::{
     App, AppNo, Endpoint, FixedClock, Iterators, Mode, NewMessage, Seq, Timestamp, seal::MasterKey,
 };
 use pushpull_feed::{Feed, PAGE_BYTES, Page, Patience, Place, ReadError, Reading};
-use pushpull_store::{Catalog as _, MessageFilter, Published, Retention, Upkeep as _};
+use pushpull_store::{MessageFilter, Published, Retention};
 use pushpull_testkit::{TestStore, new_message};
 
 const START: Timestamp = Timestamp::from_millis(1_795_513_560_000);

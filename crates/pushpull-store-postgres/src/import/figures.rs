@@ -57,8 +57,7 @@ impl Figures {
 
     /// As it is written down.
     pub(super) fn to_text(&self) -> String {
-        let lines: Vec<String> = self.0.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
-        lines.concat()
+        self.0.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("\n")
     }
 
     pub(super) fn from_text(text: &str) -> Self {

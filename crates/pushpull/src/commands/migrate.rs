@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 use pushpull_domain::seal::MasterKey;
 use pushpull_store::transfer::{Row, TABLES, Table, Value};
-use pushpull_store_postgres::{Begun, Figures, Import, Plan, Source, check_url};
+use pushpull_store_postgres::{Figures, Import, Plan, Source, check_url};
 use pushpull_store_sqlite::Export;
 use tokio::{sync::mpsc, task::spawn_blocking};
 
@@ -38,8 +38,7 @@ pub(crate) struct Migrate {
     /// The data directory
     #[arg(long, value_name = "DIRECTORY")]
     from: PathBuf,
-    /// The database, as `postgres://USER:PASSWORD@HOST/DATABASE`
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", help = "The database: postgres://USER:PASSWORD@HOST/DATABASE")]
     to: String,
     /// The file with the master key [default: FROM/master.key]
     #[arg(long, value_name = "FILE")]
@@ -66,10 +65,8 @@ impl Migrate {
 
     async fn migrate(&self, place: &Place, keys: &[MasterKey]) -> Result<()> {
         let name = place.data.display().to_string();
-        let mut progress = Progress::start();
-        let (export, plan, looked) =
-            look(place.data.clone(), progress).await.with_context(|| format!("read the store in {name}"))?;
-        progress = looked;
+        let looked = look(place.data.clone()).await;
+        let (export, plan) = looked.with_context(|| format!("read the store in {name}"))?;
         check_master_key(&plan, keys, place)?;
         let source = Source {
             name: name.clone(),
@@ -81,10 +78,10 @@ impl Migrate {
         let to = shown(&self.to);
         let begun = Import::begin(&self.to, source, plan).await;
         match begun.with_context(|| format!("move {name} to {to}"))? {
-            Begun::Done => eprintln!("the store in {name} was moved to {to} before: there is nothing to do"),
-            Begun::Goes(import) => {
-                progress.begin(total, TABLES.iter().map(|table| import.written(table)).sum());
-                let figures = self.write(export, *import, &mut progress).await;
+            None => eprintln!("the store in {name} was moved to {to} before: there is nothing to do"),
+            Some(import) => {
+                let before = TABLES.iter().map(|table| import.written(table)).sum();
+                let figures = self.write(export, import, Progress::start(total, before)).await;
                 tell(total, &figures.with_context(|| format!("move {name} to {to}"))?);
             }
         }
@@ -93,12 +90,7 @@ impl Migrate {
     }
 
     /// Moves table by table, then compares both sides.
-    async fn write(
-        &self,
-        mut export: Export,
-        mut import: Import,
-        progress: &mut Progress,
-    ) -> Result<Figures> {
+    async fn write(&self, mut export: Export, mut import: Import, mut progress: Progress) -> Result<Figures> {
         for table in TABLES {
             let (batches, mut read) = mpsc::channel(AHEAD);
             let (skip, most) = (import.written(table), self.batch);
@@ -110,26 +102,26 @@ impl Migrate {
             export = reading.await.context("read the store")??;
             progress.ended(table.name);
         }
-        let figures = import.check(|table| progress.checks(table)).await?;
+        progress.compares();
+        let figures = import.check(|table| progress.comparing(table)).await?;
         import.finish().await?;
-        progress.end();
         Ok(figures)
     }
 }
 
 /// Reads all of a store once, to know what will be there.
-async fn look(dir: PathBuf, mut progress: Progress) -> Result<(Export, Plan, Progress)> {
+async fn look(dir: PathBuf) -> Result<(Export, Plan)> {
     let look = move || {
         let export = Export::open(&dir)?;
-        let mut plan = Plan::default();
+        let (mut plan, mut progress) = (Plan::default(), Progress::start(0, 0));
         for table in TABLES {
             export.read(table, 0, |row| {
                 plan.add(table, &row);
-                progress.looked();
+                progress.looks();
                 true
             })?;
         }
-        anyhow::Ok((export, plan, progress))
+        anyhow::Ok((export, plan))
     };
     spawn_blocking(look).await.context("read the store")?
 }

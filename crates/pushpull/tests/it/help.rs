@@ -13,6 +13,7 @@ fn help_says_what_there_is() {
     insta::assert_snapshot!("key_create", help(&["key", "create", "--help"]));
     insta::assert_snapshot!("backup", help(&["backup", "--help"]));
     insta::assert_snapshot!("restore", help(&["restore", "--help"]));
+    insta::assert_snapshot!("migrate", help(&["migrate", "--help"]));
     insta::assert_snapshot!(
         "doctor",
         help(&["doctor", "--help"]).lines().take(8).collect::<Vec<_>>().join("\n")

@@ -4,7 +4,12 @@ mod cut_off;
 mod days;
 mod refused;
 
-use std::time::Instant;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+    time::Instant,
+};
 
 use pushpull_testkit::{Receiver, Reply, new_database};
 use rustix::process::Signal;
@@ -80,6 +85,25 @@ fn answer(site: &Site, path: &str, key: &str) -> String {
     }
 }
 
+/// Sends a message to `other` under an idempotency key; its id.
+fn send_once(site: &Site) -> String {
+    let mut stream = TcpStream::connect(site.url.strip_prefix("http://").unwrap()).unwrap();
+    let body = r#"{"eventType": "once", "payload": {}}"#;
+    write!(
+        stream,
+        "POST /api/v1/app/other/msg HTTP/1.1\r\nHost: here\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
+         Idempotency-Key: the-only-one\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        site.key,
+        body.len()
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 202"), "{answer}");
+    serde_json::from_str::<Value>(body).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
 const ENDPOINTS: [&str; 6] = ["hooks", "broken", "retrying", "orders", "jobs", "held"];
 const MESSAGES: usize = 12;
 
@@ -97,11 +121,12 @@ fn fill(site: &Site, ok: &Receiver, failing: &Receiver) -> Vec<String> {
         json!({"uid": "retrying", "url": failing.url("/retrying"), "retrySchedule": [3600]}),
         json!({"uid": "orders", "mode": "pull"}),
         json!({"uid": "jobs", "mode": "pull"}),
-        json!({"uid": "held", "url": ok.url("/held"), "mode": "held"}),
+        json!({"uid": "held", "url": ok.url("/held")}),
         json!({"uid": "dropped", "mode": "pull"}),
     ] {
         site.post("/app/acme/endpoint", &endpoint);
     }
+    site.call("PATCH", "/app/acme/endpoint/held", r#"{"mode": "held"}"#);
     site.call("PUT", "/app/acme/endpoint/hooks/headers", r#"{"headers": {"x-secret": "told to nobody"}}"#);
     let sent: Vec<String> = (0..MESSAGES)
         .map(|n| {
@@ -137,14 +162,14 @@ struct Readers {
 impl Readers {
     fn begin(site: &Site) -> Self {
         const BOOKS: &str = "/app/acme/poller/orders/consumer/books";
+        const LEASED: &str = "/app/acme/polling-endpoint/orders/consumer/leaser";
+        const WORKERS: &str = "/app/acme/poller/jobs/consumer/workers";
         let first = site.get(&format!("{BOOKS}?limit=3"));
         let iterator = first["iterator"].as_str().unwrap();
         let books = site.get(&format!("{BOOKS}?limit=3&iterator={iterator}"))["iterator"].clone();
         let nobody = site.get("/app/acme/poller/orders?limit=5")["iterator"].clone();
-        const LEASED: &str = "/app/acme/polling-endpoint/orders/consumer/leaser";
         site.get(&format!("{LEASED}?limit=4&lease_duration_ms=43200000&holder=one"));
         site.post(&format!("{LEASED}/commit?holder=one"), &json!({"offset": 2}));
-        const WORKERS: &str = "/app/acme/poller/jobs/consumer/workers";
         site.call("PUT", WORKERS, r#"{"from": "earliest", "maxDeliver": 1}"#);
         site.post(&format!("{WORKERS}/pull"), &json!({"max": 6, "lease": 43_200, "holder": "two"}));
         let answers = json!({"ack": [1, 4], "nack": [{"seq": 2, "do": "park"}], "holder": "two"});
@@ -188,13 +213,13 @@ fn paths(sent: &[String]) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_was_moved_answers_as_before_and_goes_on() {
     let (ok, failing) = (Receiver::ok().await, Receiver::start(|_| Reply::status(500)).await);
-    let gate: &'static std::sync::Arc<Semaphore> =
-        Box::leak(Box::new(std::sync::Arc::new(Semaphore::new(0))));
+    let gate: &'static Arc<Semaphore> = Box::leak(Box::new(Arc::new(Semaphore::new(0))));
     let stalling = Receiver::start(move |_| Reply::status(200).behind(gate)).await;
     let mut site = serve(Home::of(None));
     let sent = fill(&site, &ok, &failing);
     let readers = Readers::begin(&site);
     let token = site.home.ok(&["key", "create", "--name", "reads", "--scope", "read"]);
+    let once = send_once(&site);
     let paths = paths(&sent);
     let key = site.key.clone();
     let before: Vec<String> = paths.iter().map(|path| answer(&site, path, &key)).collect();
@@ -224,6 +249,7 @@ async fn a_store_that_was_moved_answers_as_before_and_goes_on() {
         assert_eq!(answer(&moved, path, &key), *before, "{path}");
     }
     answer(&moved, "/app/acme/msg", token.trim());
+    assert_eq!(send_once(&moved), once, "the same key is the same message");
 
     // What was owed goes out, by the same ids.
     stalling

@@ -12,6 +12,8 @@ const WIDTH: u64 = 24;
 /// How often it is drawn, and how often a line is written where there is no terminal.
 const DRAW_EVERY: Duration = Duration::from_millis(100);
 const LINE_EVERY: Duration = Duration::from_secs(10);
+/// A time that is left is foreseen from as much.
+const FORESEEN_AFTER: Duration = Duration::from_secs(2);
 /// Rows that are looked at between two looks at the clock.
 const LOOK_EVERY: u64 = 4_096;
 
@@ -27,26 +29,20 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn start() -> Self {
-        let now = Instant::now();
-        let on_terminal = stderr().is_terminal();
-        Self { on_terminal, begun: now, shown: now, looked: 0, total: 0, done: 0, before: 0 }
+    /// So many rows are to be there in the end, and so many are already.
+    pub(super) fn start(total: u64, before: u64) -> Self {
+        let (on_terminal, now) = (stderr().is_terminal(), Instant::now());
+        if before > 0 {
+            eprintln!("going on after {before} of {total} rows");
+        }
+        Self { on_terminal, begun: now, shown: now, looked: 0, total, done: before, before }
     }
 
-    /// A row was looked at.
-    pub(super) fn looked(&mut self) {
+    /// A row is looked at.
+    pub(super) fn looks(&mut self) {
         self.looked += 1;
         if self.looked.is_multiple_of(LOOK_EVERY) && self.is_time() {
             self.show(&format!("looking at the store: {} rows", self.looked));
-        }
-    }
-
-    /// So many rows are to be there in the end, and so many are already.
-    pub(super) fn begin(&mut self, total: u64, before: u64) {
-        (self.total, self.done, self.before) = (total, before, before);
-        self.begun = Instant::now();
-        if before > 0 {
-            self.line(&format!("going on after {before} of {total} rows"));
         }
     }
 
@@ -59,34 +55,36 @@ impl Progress {
         }
     }
 
-    /// A table was moved.
+    /// All of a table was moved.
     pub(super) fn ended(&mut self, table: &str) {
-        if !self.on_terminal {
-            let text = self.text(table);
-            self.line(&text);
-        }
+        let text = self.text(table);
+        self.show(&text);
     }
 
-    /// A table is compared.
-    pub(super) fn checks(&mut self, table: &str) {
-        self.show(&format!("comparing both sides: {table}"));
+    /// Both sides are compared.
+    pub(super) fn compares(&mut self) {
+        self.show("comparing both sides");
     }
 
-    /// What comes next is no progress.
-    pub(super) fn end(&mut self) {
+    /// A table of them.
+    pub(super) fn comparing(&mut self, table: &str) {
         if self.on_terminal {
-            self.show("");
+            self.show(&format!("comparing both sides: {table}"));
         }
     }
 
     fn text(&self, table: &str) -> String {
-        let seconds = self.begun.elapsed().as_secs_f64();
-        let rate = (self.done - self.before) as f64 / seconds.max(0.001);
+        let elapsed = self.begun.elapsed();
+        let rate = (self.done - self.before) as f64 / elapsed.as_secs_f64().max(0.001);
         let bar = if self.on_terminal { bar(self.done, self.total) } else { String::new() };
         let percent = (self.done * 100).checked_div(self.total).unwrap_or(100);
-        let left = (self.total.saturating_sub(self.done)) as f64 / rate.max(1.0);
-        let (done, total, left) = (self.done, self.total, time(left as u64));
-        format!("{bar}{percent:>3} % {table}: {done} of {total} rows, {rate:.0} rows/s, {left} left")
+        let (done, total) = (self.done, self.total);
+        let text = format!("{bar}{percent:>3} % {table}: {done} of {total} rows, {rate:.0} rows/s");
+        if elapsed < FORESEEN_AFTER {
+            return text;
+        }
+        let left = total.saturating_sub(done) as f64 / rate.max(1.0);
+        format!("{text}, {} left", time(left as u64))
     }
 
     fn is_time(&self) -> bool {
@@ -103,12 +101,13 @@ impl Progress {
             eprintln!("{text}");
         }
     }
+}
 
-    /// A line that stays.
-    fn line(&mut self, text: &str) {
-        self.show(text);
+impl Drop for Progress {
+    /// What is said next stands on a line of its own.
+    fn drop(&mut self) {
         if self.on_terminal {
-            eprintln!();
+            drop(write!(stderr(), "\r\x1b[K"));
         }
     }
 }

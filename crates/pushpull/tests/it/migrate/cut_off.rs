@@ -48,6 +48,22 @@ fn until(wanted: &str, is_so: impl Fn() -> bool) {
     }
 }
 
+/// Begins, and is killed: as soon as something is there, or once it cannot go on in this table.
+fn cut_off(home: &Home, database: &str, table: &str) {
+    let data = home.data();
+    let args = ["migrate", "--from", data.to_str().unwrap(), "--to", database, "--batch", "3"];
+    let holding = (!table.is_empty()).then(|| Holding::table(database, table));
+    let migrating = Guarded(home.command(&args).stderr(Stdio::null()).spawn().unwrap());
+    if holding.is_some() {
+        let waits =
+            format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
+        until(table, || ask(database, &waits) == "1");
+    } else {
+        until("something is there", || ask(database, "SELECT to_regclass('message') IS NOT NULL") == "t");
+    }
+    drop(migrating);
+}
+
 async fn filled() -> (Site, Receiver) {
     let receiver = Receiver::ok().await;
     let site = serve(Home::of(None));
@@ -69,8 +85,6 @@ async fn killed_at_any_batch_it_goes_on_after_it_and_ends_with_the_same() {
     let (mut site, _receiver) = filled().await;
     site.stop();
     let database = new_database();
-    let data = site.home.data();
-    let args = ["migrate", "--from", data.to_str().unwrap(), "--to", &database, "--batch", "3"];
     let written = || {
         let is_begun = ask(&database, "SELECT to_regclass('import_table') IS NOT NULL") == "t";
         if is_begun { ask(&database, "SELECT coalesce(sum(rows), 0) FROM import_table") } else { "0".into() }
@@ -78,25 +92,7 @@ async fn killed_at_any_batch_it_goes_on_after_it_and_ends_with_the_same() {
     let mut reached = Vec::new();
     // The first is killed as soon as something is there, each other one once it cannot go on in some table.
     for table in ["", "message", "delivery", "attempt", "event_id"] {
-        let holding = (!table.is_empty()).then(|| Holding::table(&database, table));
-        let migrating = Guarded(site.home.command(&args).stderr(Stdio::null()).spawn().unwrap());
-        if holding.is_some() {
-            let waits =
-                format!("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '{table}'::regclass");
-            until(table, || ask(&database, &waits) == "1");
-        } else {
-            until("something is there", || {
-                ask(&database, "SELECT to_regclass('message') IS NOT NULL") == "t"
-            });
-        }
-        drop(migrating);
-        drop(holding);
-        until("its session ends", || {
-            ask(
-                &database,
-                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'test' AND datname = current_database() AND query LIKE 'COPY%'",
-            ) == "0"
-        });
+        cut_off(&site.home, &database, table);
         reached.push(written().parse::<u64>().unwrap());
         let refused = site.home.command(&["serve"]).env("PUSHPULL_STORE", &database).output().unwrap();
         assert!(text(&refused.stderr).contains("is not whole yet"), "{}", text(&refused.stderr));
@@ -153,4 +149,25 @@ fn migrate_partly(home: &Home, database: &str) {
     let complaint = home.fails(&args, 1);
     assert!(complaint.contains("relation \"message\" already exists"), "{complaint}");
     ask(database, "DROP TABLE message");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_differs_in_the_end_is_said_and_never_served() {
+    let (mut site, _receiver) = filled().await;
+    site.stop();
+    let database = new_database();
+    cut_off(&site.home, &database, "");
+    cut_off(&site.home, &database, "event_id");
+    ask(
+        &database,
+        "UPDATE delivery SET state = 4 WHERE key = (SELECT max(key) FROM delivery WHERE state = 1)",
+    );
+    let data = site.home.data();
+    for _ in 0..2 {
+        let complaint = site.home.fails(&["migrate", "--from", data.to_str().unwrap(), "--to", &database], 1);
+        assert!(complaint.contains("delivery in state 1: 80 and 79"), "{complaint}");
+        assert!(complaint.contains("it is not to be used"), "{complaint}");
+    }
+    let node = with_keys_of(&site.home, &database);
+    assert!(node.fails(&["serve"], 1).contains("is not whole yet"));
 }

@@ -4,13 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use pushpull_domain::{
-    App, Delivery, DeliveryState, Endpoint, FixedClock, Message, Mode, SeededChance, Seq, Timestamp,
+    App, Delivery, DeliveryState, Endpoint, EnvironmentNo, EventTypeName, FixedClock, Message, SeededChance,
+    Seq, Timestamp,
     attempt::{Attempt, Outcome, Timings, Trigger},
     seal::MasterKey,
 };
 use pushpull_store::{
-    AttemptFilter, Catalog as _, Deliveries as _, Log, MessageFilter, Order, PageQuery, Published,
-    QueueQuery, Retention, Settlement, Store, Upkeep as _,
+    AttemptFilter, DueOrder, Log, MessageFilter, Order, PageQuery, Published, QueueQuery, Retention,
+    Settlement, Store,
 };
 use pushpull_store_postgres::Postgres;
 use pushpull_store_sqlite::Sqlite;
@@ -60,18 +61,17 @@ async fn publish(store: &Arc<dyn Store>, app: &App, n: usize) -> Arc<Message> {
     }
 }
 
-/// Writes down that an attempt of each delivery that is due got this answer.
+/// Writes down that an attempt of each delivery that is owed got this answer, also by a clock that was put back.
 async fn attempt(store: &Arc<dyn Store>, endpoint: &Endpoint, at: Timestamp, status: u16) {
-    let order = pushpull_store::DueOrder::ByTime { until: at };
+    let order = DueOrder::ByTime { until: at.after(HALF_A_DAY * 10) };
     let due = store.due(endpoint.no, order, Vec::new(), 100).await.unwrap().items;
     let settlements = due.into_iter().map(|due| {
-        let (outcome, state) = match status {
-            200 => (Outcome::Delivered { status, body: "fine".into() }, DeliveryState::Delivered),
-            _ => {
-                let again =
-                    DeliveryState::Owed { due_at: Some(at.after(HALF_A_DAY)), trigger: Trigger::Scheduled };
-                (Outcome::Refused { status, body: "not now".into(), retry_after: None }, again)
-            }
+        let (outcome, state) = if status == 200 {
+            (Outcome::Delivered { status, body: "fine".into() }, DeliveryState::Delivered)
+        } else {
+            let due_at = Some(at.after(HALF_A_DAY));
+            let again = DeliveryState::Owed { due_at, trigger: Trigger::Scheduled };
+            (Outcome::Refused { status, body: "not now".into(), retry_after: None }, again)
         };
         let made =
             Attempt { started_at: at, trigger: Trigger::Scheduled, outcome, timings: Timings::default() };
@@ -81,26 +81,42 @@ async fn attempt(store: &Arc<dyn Store>, endpoint: &Endpoint, at: Timestamp, sta
     store.settle(settlements.collect()).await.unwrap();
 }
 
+/// An application, an endpoint that gets everything, and one that gets what it is sent by hand.
+struct Sender {
+    app: App,
+    all: Arc<Endpoint>,
+    by_hand: Arc<Endpoint>,
+}
+
+impl Sender {
+    async fn new(store: &Arc<dyn Store>, environment: EnvironmentNo, uid: &str) -> Self {
+        let app = store.create_app(new_app(environment, uid)).await.unwrap();
+        let all = store.create_endpoint(new_endpoint(app.no, URL)).await.unwrap();
+        let mut by_hand = new_endpoint(app.no, URL);
+        by_hand.filter.event_types = Some(vec![EventTypeName::new("never.sent").unwrap()]);
+        let by_hand = store.create_endpoint(by_hand).await.unwrap();
+        Self { app, all, by_hand }
+    }
+}
+
 /// Eight days of two applications: retries from day to day, messages sent again, a clock that is put back, retention.
-async fn live(
-    store: &Arc<dyn Store>,
-    clock: &FixedClock,
-    apps: &[(App, Arc<Endpoint>)],
-) -> Vec<Arc<Message>> {
+async fn live(store: &Arc<dyn Store>, clock: &FixedClock, senders: &[Sender]) -> Vec<Arc<Message>> {
     let mut sent = Vec::new();
     for half in 0..16 {
         let now = || pushpull_domain::Clock::now(clock);
-        for (n, (app, endpoint)) in apps.iter().enumerate() {
+        for (n, Sender { app, all, by_hand }) in senders.iter().enumerate() {
             // The second is idle on some days.
             if n == 0 || half % 5 == 0 {
                 sent.push(publish(store, app, half).await);
             }
-            attempt(store, endpoint, now(), if half % 3 == 2 { 200 } else { 503 }).await;
-            if half % 4 == 3 {
-                // Once for each queue, of a message some days old.
-                let old = sent.iter().rev().filter(|one| one.key.app == app.no).nth(2);
-                if let Some(old) = old {
-                    store.resend(old.key, endpoint.no).await.unwrap();
+            for endpoint in [all, by_hand] {
+                attempt(store, endpoint, now(), if half % 3 == 2 { 200 } else { 503 }).await;
+            }
+            if half % 3 == 1 {
+                // The newest, then one that is older: it joins the queue behind it.
+                let kept: Vec<_> = sent.iter().rev().filter(|one| one.key.app == app.no).take(3).collect();
+                for old in [kept.first(), kept.last()].into_iter().flatten() {
+                    store.resend(old.key, by_hand.no).await.unwrap();
                 }
             }
         }
@@ -116,18 +132,19 @@ async fn live(
     sent
 }
 
+fn page<K>() -> PageQuery<K> {
+    PageQuery { beyond: None, backwards: false, order: Order::Ascending, limit: 250 }
+}
+
 /// All that is told of messages and queues.
-async fn told(store: &Arc<dyn Store>, sent: &[Arc<Message>], apps: &[(App, Arc<Endpoint>)]) -> Vec<String> {
+async fn told(store: &Arc<dyn Store>, sent: &[Arc<Message>], senders: &[Sender]) -> Vec<String> {
     let mut told = vec![format!("{:?}", store.ledger().await.unwrap())];
-    fn page<K>() -> PageQuery<K> {
-        PageQuery { beyond: None, backwards: false, order: Order::Ascending, limit: 250 }
-    }
     for message in sent {
         let deliveries = store.deliveries_of(message.key).await.unwrap();
         let attempts = store.attempts_for(message.key, AttemptFilter::default(), page()).await.unwrap();
         told.push(format!("{} {deliveries:?} {attempts:?}", message.id));
     }
-    for (_, endpoint) in apps {
+    for endpoint in senders.iter().flat_map(|sender| [&sender.all, &sender.by_hand]) {
         told.push(format!("{:?}", store.queue_ends(endpoint.no).await.unwrap()));
         let attempts = store.attempts_at(endpoint.no, AttemptFilter::default(), page()).await.unwrap();
         told.push(format!("{attempts:?}"));
@@ -139,7 +156,7 @@ async fn told(store: &Arc<dyn Store>, sent: &[Arc<Message>], apps: &[(App, Arc<E
             after: Seq(0),
             until: None,
             undelivered: false,
-            filter: pushpull_store::MessageFilter::default(),
+            filter: MessageFilter::default(),
             limit: 250,
             bytes: usize::MAX,
         };
@@ -157,16 +174,12 @@ async fn rows_of_many_days_are_found_where_they_lie_and_go_when_they_are_old() {
     let store = embedded(&home, &clock);
     let id = pushpull_domain::EnvironmentId::new(START, [1; 15]);
     let environment = store.ensure_environment(id, "test").await.unwrap();
-    let mut apps = Vec::new();
-    for (uid, mode) in [("busy", Mode::Push), ("idle", Mode::Push)] {
-        let app = store.create_app(new_app(environment.no, uid)).await.unwrap();
-        let mut endpoint = new_endpoint(app.no, URL);
-        endpoint.mode = mode;
-        let endpoint = store.create_endpoint(endpoint).await.unwrap();
-        apps.push((app, endpoint));
+    let mut senders = Vec::new();
+    for uid in ["busy", "idle"] {
+        senders.push(Sender::new(&store, environment.no, uid).await);
     }
-    let sent = live(&store, &clock, &apps).await;
-    let before = told(&store, &sent, &apps).await;
+    let sent = live(&store, &clock, &senders).await;
+    let before = told(&store, &sent, &senders).await;
     store.close().await;
     drop(store);
 
@@ -181,26 +194,28 @@ async fn rows_of_many_days_are_found_where_they_lie_and_go_when_they_are_old() {
         let days = ask(&database, &format!("SELECT count(DISTINCT day) FROM {table}"));
         assert!(days.parse::<u32>().unwrap() >= 6, "{table}: {days}");
     }
+    let again = ask(&database, "SELECT count(*) FROM delivery WHERE day > message_day");
+    assert!(again.parse::<u32>().unwrap() >= 3, "{again} were sent again on a later day");
     let strays = "SELECT count(*) FROM attempt a LEFT JOIN delivery d ON d.key = (a.key >> 40 << 40) + a.seq
                   LEFT JOIN message m ON m.key = a.message AND m.day = a.message_day
                   LEFT JOIN attempt p ON p.key = a.previous AND p.day = a.previous_day
                   WHERE d.day IS NULL OR a.day < d.day OR m.key IS NULL OR (a.previous IS NOT NULL AND p.key IS NULL)";
     assert_eq!(ask(&database, strays), "0");
     let store = in_database(&database, &clock).await;
-    let after = told(&store, &sent, &apps).await;
+    let after = told(&store, &sent, &senders).await;
     for (before, after) in before.iter().zip(&after) {
         assert_eq!(before, after);
     }
 
-    let last = sent.iter().filter(|one| one.key.app == apps[0].0.no).next_back().unwrap();
-    assert_eq!(publish(&store, &apps[0].0, 99).await.key.position.0, last.key.position.0 + 1);
+    let last = sent.iter().rfind(|one| one.key.app == senders[0].app.no).unwrap();
+    assert_eq!(publish(&store, &senders[0].app, 99).await.key.position.0, last.key.position.0 + 1);
     // Everything of it goes by the day, and numbers go on.
     clock.advance(Duration::from_hours(100 * 24));
     let kept = Retention { messages: HALF_A_DAY * 2, payloads: HALF_A_DAY * 2, idempotency: HALF_A_DAY };
     while store.trim(kept).await.unwrap().more {}
-    publish(&store, &apps[1].0, 100).await;
+    publish(&store, &senders[1].app, 100).await;
     while store.trim(kept).await.unwrap().more {}
     assert_eq!(ask(&database, "SELECT count(*) FROM message"), "1");
-    assert_eq!(publish(&store, &apps[0].0, 101).await.key.position.0, last.key.position.0 + 2);
+    assert_eq!(publish(&store, &senders[0].app, 101).await.key.position.0, last.key.position.0 + 2);
     store.close().await;
 }
