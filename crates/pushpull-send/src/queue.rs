@@ -111,6 +111,9 @@ pub(crate) struct Queue {
     fifo: bool,
     /// Where order is kept: all up to here has been taken in. `None`: nobody knows how far.
     tail: Option<Seq>,
+    /// The highest that was found in the table. What is up to here may be over already when it is offered: the table
+    /// had it before the commit was told of.
+    found: Seq,
     /// The first in order waits for its next attempt, and all others with it.
     blocked: bool,
     /// The configuration that it works by. A lane that has another may not take from it: so nothing is begun
@@ -136,6 +139,7 @@ impl Default for Queue {
             window: WINDOW_MIN,
             fifo: false,
             tail: None,
+            found: Seq(0),
             blocked: false,
             version: 0,
             off: false,
@@ -213,11 +217,11 @@ impl Queue {
         if self.off {
             return;
         }
-        // Order is only kept if nothing is taken in ahead of what the table still has, from other processes too.
         let seq = job.delivery.key.seq;
+        // Order is only kept if nothing is taken in ahead of what the table still has, from other processes too.
         let is_next = || self.tail.is_some_and(|tail| tail.0 + 1 == seq.0);
         let in_order = !self.fifo || !(self.look || self.looking || self.blocked) && is_next();
-        if !in_order {
+        if !in_order || seq <= self.found {
             (self.look, self.news) = (true, true);
         } else if self.ready.len() < QUEUE_MAX {
             self.tail = Some(seq);
@@ -316,9 +320,10 @@ impl Queue {
         }
         self.look |= more;
         for job in jobs {
-            self.tail = Some(job.delivery.key.seq);
+            let seq = job.delivery.key.seq;
+            (self.tail, self.found) = (Some(seq), self.found.max(seq));
             // If one of these is owed again, a moment is set for it.
-            if !settled.contains(&job.delivery.key.seq) {
+            if !settled.contains(&seq) {
                 self.insert(job);
             }
         }

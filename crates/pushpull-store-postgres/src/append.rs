@@ -24,12 +24,12 @@ pub(crate) const IDEMPOTENCY_KEPT_MS: i64 = 12 * 3_600_000;
 /// How often a batch is tried again that met another transaction, or the turn of a day.
 const TRIES_MAX: usize = 5;
 
-const LOCK: &str = "SELECT no FROM app WHERE no = ANY($1) ORDER BY no FOR UPDATE";
+pub(crate) const LOCK: &str = "SELECT no FROM app WHERE no = ANY($1) ORDER BY no FOR UPDATE";
 
 /// Decides what becomes of each message, gives positions and seqs, and writes it all; one row for each message.
 ///
 /// `{day}` is the day that this node takes for the newest. If it is not, nothing is written.
-const APPEND: &str = "
+pub(crate) const APPEND: &str = "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[], $5::text[], $6::text[], $7::text[],
         $8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::text[], $13::bytea[]) WITH ORDINALITY

@@ -129,7 +129,7 @@ impl Consumers for Postgres {
     }
 
     fn expire_consumers(&self) -> BoxFuture<'_, Result<Expired, Error>> {
-        self.write(|db| async move { expiry::expire(&db).await })
+        self.write_long(|db| async move { expiry::expire(&db).await })
     }
 }
 

@@ -74,7 +74,7 @@ impl Deliveries for Postgres {
     }
 
     fn step_recovery(&self, task: TaskId) -> BoxFuture<'_, Result<RecoveryStep, Error>> {
-        self.write(move |db| async move { recovery::step(&db, task).await })
+        self.write_long(move |db| async move { recovery::step(&db, task).await })
     }
 
     fn attempt(

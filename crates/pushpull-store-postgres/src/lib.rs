@@ -19,6 +19,8 @@ mod days;
 mod deliveries;
 mod due;
 mod fault;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod feed;
 mod import;
 mod list;
@@ -82,8 +84,8 @@ pub struct Options {
     pub serves: bool,
 }
 
-/// How long the answer to a read, or to a message, is waited for: whoever cannot tell whether the server is alive says
-/// so in time. Longer than the server itself takes before it gives a read up.
+/// How long the answer to a read, a change or a message is waited for: whoever cannot tell whether the server is alive
+/// says so in time. Longer than the server itself takes before it gives a read up.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 /// Most connections that read, and that write.
 const READS_MAX: usize = 8;
@@ -145,6 +147,10 @@ impl Postgres {
         server::check(&conn, &writes).await?;
         migrate::run(&conn).await?;
         import::refuse_unfinished(&conn).await?;
+        #[cfg(feature = "faults")]
+        conn.batch(faults::NEXT)
+            .await
+            .or_else(|fault| if fault.is_collision() { Ok(()) } else { Err(fault) })?;
         server::check_master_key(&conn, &options.master_key, &options.older_master_keys).await?;
         // What migrating set for this session is not for others.
         conn.discard();
@@ -194,7 +200,7 @@ impl Postgres {
         }
     }
 
-    /// Does a piece of work that writes, to its end even if who asked goes away.
+    /// Does a piece of work that writes, to its end even if who asked goes away, or has waited for too long.
     pub(crate) fn change<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, WriteError>>
     where
         T: Send + 'static,
@@ -203,9 +209,10 @@ impl Postgres {
     {
         let task = self.db.tasks.spawn(work(Arc::clone(&self.db)));
         Box::pin(async move {
-            match task.await {
-                Ok(result) => Ok(result?),
-                Err(error) => Err(Error::Unavailable(Arc::new(error)).into()),
+            match tokio::time::timeout(ANSWER_MAX, task).await {
+                Ok(Ok(result)) => Ok(result?),
+                Ok(Err(error)) => Err(Error::Unavailable(Arc::new(error)).into()),
+                Err(late) => Err(Error::Unavailable(Arc::new(late)).into()),
             }
         })
     }
@@ -219,6 +226,17 @@ impl Postgres {
     {
         let written = self.change(work);
         Box::pin(async move { written.await.map_err(|error| Fault::Refused(error).into()) })
+    }
+
+    /// The same, of upkeep, which takes as long as it takes.
+    pub(crate) fn write_long<T, F, W>(&self, work: F) -> BoxFuture<'static, Result<T, Error>>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Db>) -> W + Send + 'static,
+        W: Future<Output = Result<T, Fault>> + Send + 'static,
+    {
+        let task = self.db.tasks.spawn(work(Arc::clone(&self.db)));
+        Box::pin(async move { Ok(task.await.map_err(|error| Error::Unavailable(Arc::new(error)))??) })
     }
 
     /// Reads.

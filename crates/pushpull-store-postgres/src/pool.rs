@@ -88,6 +88,10 @@ impl Conn {
 
     /// How often the server has warned on this connection.
     pub(crate) fn warnings(&self) -> u64 {
+        #[cfg(feature = "faults")]
+        if crate::faults::is_committed(crate::faults::Fault::NoticesIgnored) {
+            return 0;
+        }
         self.beside.warnings.load(Ordering::SeqCst)
     }
 
@@ -102,6 +106,10 @@ impl Conn {
         if let Some(statement) = known {
             return Ok(statement);
         }
+        #[cfg(feature = "faults")]
+        let spoilt = crate::faults::spoil(sql);
+        #[cfg(feature = "faults")]
+        let sql = &*spoilt;
         let statement = self.answered(self.client.prepare_typed(sql, types)).await?;
         let mut statements = self.statements.lock().expect("nobody panics while holding this lock");
         if statements.len() >= STATEMENTS_MAX {

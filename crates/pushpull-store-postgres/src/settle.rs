@@ -30,7 +30,7 @@ const TRIES_MAX: usize = 5;
 /// Only a success undoes a cancellation. If the endpoint left push meanwhile there is no next attempt, and no last one:
 /// whoever moves along it now has it before them; one that keeps order was held because of its very first, which must
 /// not be first again. A delivery that is gone took its attempts with it.
-const SETTLE: &str = "
+pub(crate) const SETTLE: &str = "
 WITH input AS MATERIALIZED (
     SELECT * FROM unnest($1::bigint[], $2::integer[], $3::smallint[], $4::bigint[], $5::smallint[], $6::integer[],
         $7::bigint[], $8::bigint[], $9::bigint[], $10::smallint[], $11::text[], $12::smallint[], $13::smallint[],

@@ -23,7 +23,7 @@ impl Upkeep for Postgres {
     }
 
     fn trim(&self, retention: Retention) -> BoxFuture<'_, Result<Trimmed, Error>> {
-        self.write(move |db| async move { trim::step(&db, retention).await })
+        self.write_long(move |db| async move { trim::step(&db, retention).await })
     }
 
     fn backup(&self, _to: PathBuf) -> BoxFuture<'_, Result<(), Error>> {

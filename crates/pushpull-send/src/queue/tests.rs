@@ -197,3 +197,23 @@ fn a_fifo_queue_takes_in_nothing_ahead_of_what_it_has_not_seen() {
     }
     assert!(matches!(queue.next(0), Next::Look), "somebody else took the fourth in");
 }
+
+/// A commit is told of after it is visible. Whoever looks in between, and is quick, is done by then.
+#[test]
+fn what_was_found_and_is_over_is_not_taken_in_when_its_commit_is_told_of() {
+    let mut queue = Queue::default();
+    queue.look_again();
+    assert_eq!(queue.begin_lanes(), 1);
+    assert!(matches!(queue.next(0), Next::Look));
+    queue.looked(0, [job(1), job(2)], false);
+    for seq in [1, 2] {
+        assert_eq!(attempt(&mut queue), seq);
+        queue.attempted(Verdict::Succeeded, true);
+        queue.settled(Seq(seq));
+    }
+    queue.offer(job(2));
+    assert!(matches!(queue.next(0), Next::Look), "the table knows whether it is owed");
+    queue.looked(0, [], false);
+    queue.offer(job(3));
+    assert_eq!(attempt(&mut queue), 3, "nobody can have found it");
+}

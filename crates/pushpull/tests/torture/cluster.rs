@@ -6,6 +6,7 @@
 
 mod commits;
 mod crossing;
+mod fencing;
 mod nodes;
 mod postgres;
 mod probe;
@@ -32,7 +33,7 @@ const POSTMASTER_KILLS: usize = 3;
 /// Failovers.
 const FAILOVERS: usize = 2;
 /// How long a node is cut off: it says so to some who ask it, which takes 15 s.
-const CUT_OFF: Duration = Duration::from_secs(18);
+const CUT_OFF: Duration = Duration::from_secs(22);
 /// How long a node is paused beyond its lease.
 const OVERSLEPT: Duration = Duration::from_secs(2);
 
@@ -129,17 +130,21 @@ async fn a_node_that_is_cut_off_from_the_store_holds_up_nobody_and_comes_back() 
     let cluster = Cluster::start().await;
     let probe = Probe::new(&mut cluster.client(0)).await;
     let mut trial = Trial::start("cluster cuts", cluster).await;
-    for (node, way) in [(0, Way::Silent), (1, Way::Reset)] {
+    for (node, way, long) in [(0, Way::Silent, CUT_OFF), (1, Way::Reset, LEASE + OVERSLEPT)] {
         let_pass(trial.dice.millis(1_000, 2_000)).await;
         trial
             .breaks(UNTIL_SHARED_OUT, async |cluster, _| {
                 cluster.lead(node, way);
                 let cut = Instant::now();
+                // Those who have asked it already wait for its answer.
+                let address = cluster.lives.hide(node);
                 probe.measure(&format!("{way:?}: one of three nodes is cut off"), &cluster.lives).await;
-                let_pass((LEASE + OVERSLEPT).saturating_sub(cut.elapsed())).await;
+                cluster.lives.set(node, address);
+                let_pass(long.saturating_sub(cut.elapsed())).await;
                 cluster.lead(node, Way::Open);
             })
             .await;
     }
+    trial.check_answers();
     trial.finish().await;
 }

@@ -32,8 +32,6 @@ use writers::{PAID, Writers};
 
 /// Kills of a run that nobody asked to be longer.
 const KILLS: usize = 12;
-/// Names another fault than late commits: with one that loses messages, the check must fail.
-const FAULT: &str = "PUSHPULL_TORTURE_FAULT";
 /// Kills while retention is at work.
 const RETENTION_KILLS: usize = 5;
 /// How long messages are kept then.
@@ -50,7 +48,8 @@ const PUSHED: &str = "pushed";
 async fn readers_of_every_kind_see_each_message_once_in_order_over_kills_and_restarts() {
     let kills = variable("PUSHPULL_TORTURE_KILLS")
         .map_or(KILLS, |text| text.parse().expect("PUSHPULL_TORTURE_KILLS is a number"));
-    let fault = variable(FAULT).unwrap_or_else(|| faulty::DELAY_COMMITS.into());
+    // With one that loses messages, the check must fail.
+    let fault = faulty::wanted().unwrap_or_else(|| faulty::DELAY_COMMITS.into());
     let home = home().program(faulty::build().await).with(faulty::VARIABLE, fault);
     let findings = run(home, kills, Pace::steady(), Dice::new("readers")).await;
     say(format!("{kills} kills; {findings}"));

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::support::{Client, Home, Lives, Server, let_pass};
+use crate::support::{Client, Home, Lives, Server, faulty, let_pass};
 
 use super::{
     postgres::Postgres,
@@ -13,6 +13,8 @@ use super::{
 
 /// Nodes.
 pub(crate) const NODES: usize = 3;
+/// The fault of a primary whose commits wait for nobody.
+const ASYNCHRONOUS_STANDBY: &str = "asynchronous-standby";
 /// How long a node's lease lasts that is not renewed.
 pub(crate) const LEASE: Duration = Duration::from_secs(4);
 
@@ -28,19 +30,22 @@ pub(crate) struct Cluster {
     ports: [u16; 2],
     /// The place of the one that is written to.
     primary: usize,
+    waits_for_standby: bool,
 }
 
 impl Cluster {
-    /// Starts everything.
+    /// Starts everything; with the fault that is wanted, if one is.
     pub(crate) async fn start() -> Self {
-        Self::start_with(|home| home).await
-    }
-
-    /// The same, with nodes that are started in another way.
-    pub(crate) async fn start_with(how: impl Fn(Home) -> Home) -> Self {
+        let fault = faulty::wanted();
+        let waits_for_standby = fault.as_deref() != Some(ASYNCHRONOUS_STANDBY);
+        let faulty = match fault {
+            Some(fault) if waits_for_standby => Some((faulty::build().await, fault)),
+            Some(_) | None => None,
+        };
         let ports = free_ports();
         let primary = Postgres::new(ports[0]).await;
         let standby = primary.standby(ports[1]).await;
+        primary.wait_for_standby(waits_for_standby).await;
         let mut ways = Vec::new();
         let mut homes = Vec::new();
         for _ in 0..NODES {
@@ -49,13 +54,18 @@ impl Cluster {
             let store = format!("postgres://pushpull@{one},{other}/postgres");
             // Each request that meets a store that is away would be told of.
             let home = Home::new().with("PUSHPULL_STORE", store).with("PUSHPULL_LOG", "off");
-            homes.push(how(home.with("PUSHPULL_RETRY_SCHEDULE", "100ms,200ms,500ms,1s,1s,1s,1s,1s")));
+            let home = home.with("PUSHPULL_RETRY_SCHEDULE", "100ms,200ms,500ms,1s,1s,1s,1s,1s");
+            homes.push(match &faulty {
+                Some((program, fault)) => home.program(program.clone()).with(faulty::VARIABLE, fault),
+                None => home,
+            });
             ways.push(pair);
         }
         let lives = Arc::new(Lives::of(NODES));
         let databases = [Some(primary), Some(standby)];
         let servers = (0..NODES).map(|_| None).collect();
-        let mut cluster = Self { lives, servers, homes, ways, databases, ports, primary: 0 };
+        let mut cluster =
+            Self { lives, servers, homes, ways, databases, ports, primary: 0, waits_for_standby };
         for node in 0..NODES {
             // The first makes the key that all others are given.
             if node > 0 {
@@ -115,6 +125,11 @@ impl Cluster {
     /// What becomes of what a node and the store send each other.
     pub(crate) fn lead(&self, node: usize, way: Way) {
         self.ways[node].iter().for_each(|proxy| proxy.set(way));
+    }
+
+    /// Whether commits wait for the standby. Without, what was acknowledged may be lost.
+    pub(crate) fn waits_for_standby(&self) -> bool {
+        self.waits_for_standby
     }
 
     /// The server that is written to.

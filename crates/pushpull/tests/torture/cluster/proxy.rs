@@ -19,7 +19,8 @@ pub(crate) enum Way {
     Open,
     /// It gets there, but for hints of one node to others.
     WithoutHints,
-    /// It does not, and nobody is told. What was under way gets there when the way is open again, as TCP has it.
+    /// It does not, and nobody is told, as if the other side hung. What was under way gets there when the way is open
+    /// again.
     Silent,
     /// Connections are reset, and new ones too.
     Reset,

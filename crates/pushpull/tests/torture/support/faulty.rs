@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Stdio};
 
 use tokio::{process::Command, time::Instant};
 
-use super::say;
+use super::{say, variable};
 
 /// Without it, and a fault to commit, such a build refuses to start.
 pub(crate) const VARIABLE: &str = "FAULTY_PUSHPULL";
@@ -12,6 +12,14 @@ pub(crate) const VARIABLE: &str = "FAULTY_PUSHPULL";
 pub(crate) const ACKNOWLEDGE_EARLY: &str = "acknowledge-before-commit";
 /// The fault that loses nothing: commits come late, and who waits is told of them late.
 pub(crate) const DELAY_COMMITS: &str = "delay-commits";
+
+/// Names a fault that a test is to be run with: then it must fail.
+const WANTED: &str = "PUSHPULL_TORTURE_FAULT";
+
+/// The fault that a test is to be run with.
+pub(crate) fn wanted() -> Option<String> {
+    variable(WANTED)
+}
 
 /// Builds it beside the real one, from the same sources. All but the two crates with the fault, and what stands
 /// on them, is shared with the other build.
