@@ -34,8 +34,8 @@ struct Taken {
 /// What the workers know together.
 struct Bench {
     notes: Notes,
-    /// How often each was handed out, as it said.
-    attempts: HashMap<u64, u32>,
+    /// How often each was handed out, as it said, and since when that is known.
+    attempts: HashMap<u64, (u32, Instant)>,
     /// What was said to be done.
     done: BTreeSet<u64>,
     /// Since when it is known that it counted.
@@ -128,9 +128,15 @@ impl Bench {
             if self.done_since.get(&seq).is_some_and(|since| *since < asked) {
                 self.notes.wrong(format!("seq {seq} was handed out after it was done"));
             }
-            let before = self.attempts.insert(seq, attempt).unwrap_or_default();
-            if attempt <= before {
-                self.notes.wrong(format!("attempt {attempt} of seq {seq} came after attempt {before}"));
+            // An answer may be late: a node that slept after it took has been overtaken.
+            match self.attempts.get(&seq) {
+                Some((before, since)) if attempt <= *before => {
+                    if *since < asked {
+                        self.notes
+                            .wrong(format!("attempt {attempt} of seq {seq} came after attempt {before}"));
+                    }
+                }
+                Some(_) | None => drop(self.attempts.insert(seq, (attempt, Instant::now()))),
             }
             self.notes.item(Item { id, seq, position, payload });
             seqs.push(seq);
