@@ -339,4 +339,10 @@ impl CommitListener for Listener {
         // What is owed by this process now and has no lane yet is found by the scan.
         inner.timers.scan_now();
     }
+
+    fn is_busy(&self, with: &dyn Fn(AppNo) -> bool) -> bool {
+        let Some(inner) = self.0.upgrade() else { return false };
+        let lanes = inner.lanes.read().expect("nobody panics while holding this lock");
+        lanes.values().any(|lane| with(lane.app.no) && lane.queue().len() > 0)
+    }
 }

@@ -59,11 +59,11 @@ impl Purpose {
         match self {
             Self::Reading => "SET statement_timeout = '12s'",
             Self::Hot => {
-                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s'"
+                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '4s'"
             }
             // Of the rows that a change names by keys and days none is found by reading all days for it.
             Self::Writing => {
-                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '5s';
+                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '4s';
                  SET enable_hashjoin = off; SET enable_mergejoin = off"
             }
         }

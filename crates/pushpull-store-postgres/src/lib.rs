@@ -52,7 +52,7 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
-    Chance, Clock, Message, Timestamp,
+    AppNo, Chance, Clock, Message, Timestamp,
     seal::{MasterKey, Sealer},
 };
 use pushpull_store::{CommitListener, Error, WriteError};
@@ -289,6 +289,12 @@ impl Db {
             news.configured.iter().for_each(|app| listener.configured(*app));
             news.rescheduled.iter().for_each(|(app, endpoint)| listener.rescheduled(*app, *endpoint));
         });
+    }
+
+    /// Whether listeners are at work for some applications.
+    pub(crate) fn is_busy(&self, with: &dyn Fn(AppNo) -> bool) -> bool {
+        let listeners = self.listeners.read().expect("nobody panics while holding this lock");
+        listeners.iter().any(|listener| listener.is_busy(with))
     }
 
     /// Tells listeners of messages that were appended here.

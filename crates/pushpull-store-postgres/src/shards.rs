@@ -26,8 +26,11 @@ const LEASE: Duration = Duration::from_secs(4);
 const LEASE_MARGIN: Duration = Duration::from_millis(500);
 /// How often it is renewed.
 const BEAT: Duration = Duration::from_millis(500);
-/// A shard that is handed over is kept so long after nothing new is begun, for what is in flight and its outcomes.
-const HANDOVER: Duration = Duration::from_millis(1500);
+/// A shard that is handed over is kept at most so long after nothing new is begun, for what is in flight and its
+/// outcomes: longer than an attempt may take.
+const HANDOVER_MAX: Duration = Duration::from_secs(22);
+/// And at least so long, as whoever was about to begin may not have been seen yet.
+const HANDOVER_MIN: Duration = Duration::from_millis(250);
 
 /// The shard of an application.
 pub(crate) fn shard_of(app: AppNo) -> usize {
@@ -116,15 +119,19 @@ impl Shards {
         let mut held = self.held.load(Ordering::Acquire);
         for no in (0..SHARDS).rev().filter(|no| held & (1 << no) != 0).take(count).collect::<Vec<_>>() {
             held &= !(1 << no);
-            handovers.push((no, Instant::now() + HANDOVER));
+            handovers.push((no, Instant::now()));
         }
         self.held.store(held, Ordering::Release);
     }
 
-    /// Those whose handover is over.
-    fn handed_over(&self) -> Vec<i16> {
-        let handovers = self.handovers.lock().expect("nobody panics while holding this lock");
-        handovers.iter().filter(|(_, until)| *until <= Instant::now()).map(|(no, _)| *no as i16).collect()
+    /// Those whose handover is over: nothing is under way for them any more, or it takes too long.
+    fn handed_over(&self, is_busy: impl Fn(usize) -> bool) -> Vec<i16> {
+        let handovers = self.handovers.lock().expect("nobody panics while holding this lock").clone();
+        let is_over = |(no, since): &(usize, Instant)| match since.elapsed() {
+            early if early < HANDOVER_MIN => false,
+            late => late >= HANDOVER_MAX || !is_busy(*no),
+        };
+        handovers.iter().filter(|handover| is_over(handover)).map(|(no, _)| *no as i16).collect()
     }
 }
 
@@ -205,7 +212,7 @@ async fn beat(db: &Arc<Db>) -> Result<bool, Fault> {
         shards.node.store(row.get(0), Ordering::SeqCst);
     }
     let node = shards.node();
-    let gone = shards.handed_over();
+    let gone = shards.handed_over(|shard| db.is_busy(&|app| shard_of(app) == shard));
     if !gone.is_empty() {
         conn.execute(GIVE_BACK, &[&node, &gone]).await?;
     }
@@ -253,11 +260,22 @@ mod tests {
         shards.hand_over(1);
         assert!(!shards.owns(AppNo(2)));
         assert_eq!(shards.fence(), (vec![0, 1, 2], vec![1, 1, 5]), "outcomes are still written");
-        assert_eq!(shards.handed_over(), [] as [i16; 0]);
+        assert_eq!(shards.handed_over(|_| false), [] as [i16; 0]);
         assert!(shards.learn(&[(0, 1), (1, 1)]));
         assert_eq!(shards.fence(), (vec![0, 1], vec![1, 1]));
         assert!(shards.learn(&[(0, 1), (1, 1), (2, 7)]), "it may come back");
         assert!(shards.owns(AppNo(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shard_is_kept_as_long_as_attempts_are_under_way_for_it() {
+        let shards = Shards::default();
+        shards.learn(&[(0, 1), (1, 1)]);
+        shards.hand_over(2);
+        tokio::time::advance(HANDOVER_MIN).await;
+        assert_eq!(shards.handed_over(|shard| shard == 1), [0]);
+        tokio::time::advance(HANDOVER_MAX).await;
+        assert_eq!(shards.handed_over(|_| true), [1, 0], "not for ever");
     }
 
     #[test]

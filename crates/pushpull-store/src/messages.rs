@@ -106,6 +106,12 @@ pub trait CommitListener: Send + Sync {
     /// Which applications this process brings what they are owed has changed, or nobody can say what the other nodes
     /// did meanwhile: everything is to be looked at again.
     fn moved(&self) {}
+    /// Whether attempts for some applications are under way, or their outcomes not yet written. Asked before another
+    /// process is given these applications, which would begin the same attempts.
+    fn is_busy(&self, with: &dyn Fn(AppNo) -> bool) -> bool {
+        _ = with;
+        false
+    }
 }
 
 /// The log of each application.
