@@ -18,7 +18,9 @@ use pushpull_store::{
 };
 use pushpull_store_postgres::{Options, Postgres};
 
-use crate::support::{connect, new_database, options};
+use pushpull_testkit::new_database;
+
+use crate::support::{connect, options};
 
 /// A node on a database. Each has chance of its own.
 pub(crate) async fn node_on(url: &str, seed: u64) -> World {
@@ -30,7 +32,7 @@ pub(crate) async fn node_on(url: &str, seed: u64) -> World {
 
 /// A node on a new database, and the database's URL.
 pub(crate) async fn node() -> (World, String) {
-    let url = new_database().await;
+    let url = new_database();
     (node_on(&url, 1).await, url)
 }
 

@@ -12,7 +12,9 @@ use pushpull_store_postgres::{Options, Postgres};
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use crate::support::{connect, new_database, options};
+use pushpull_testkit::new_database;
+
+use crate::support::{connect, options};
 
 /// So long after it was made, all of the first day is too old.
 const TOO_OLD: Duration = Duration::from_hours(91 * 24);
@@ -25,7 +27,7 @@ async fn node(url: &str, seed: u64, clock: &Arc<FixedClock>) -> World {
 
 /// A node whose first day, with a few messages, is too old; and somebody else on its database.
 async fn old() -> (World, App, Client, String) {
-    let url = new_database().await;
+    let url = new_database();
     let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
     let app = world.app("one").await;
     world.endpoint(&app).await;
@@ -120,7 +122,7 @@ async fn retention_beside_everything_else_leaves_no_trace() {
         payloads: Duration::from_hours(24),
         idempotency: Duration::from_hours(12),
     };
-    let url = new_database().await;
+    let url = new_database();
     let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
     let mut apps = Vec::new();
     for n in 0..3 {
@@ -221,7 +223,7 @@ async fn who_settles_need_not_know_what_is_gone() {
 /// Of a deleted application no payload is kept, though its messages' day goes later.
 #[tokio::test]
 async fn payloads_of_a_deleted_application_do_not_wait_for_their_day() {
-    let url = new_database().await;
+    let url = new_database();
     let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
     let (app, kept) = (world.app("one").await, world.app("two").await);
     for app in [&app, &kept] {
@@ -245,7 +247,7 @@ async fn payloads_of_a_deleted_application_do_not_wait_for_their_day() {
 /// An attempt is found on whatever day it was written down, also if nothing else was written on that day.
 #[tokio::test]
 async fn attempts_are_found_by_their_time_though_nobody_else_writes() {
-    let url = new_database().await;
+    let url = new_database();
     let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
     let app = world.app("one").await;
     let endpoint = world.endpoint(&app).await;

@@ -1,31 +1,13 @@
 //! Databases of their own on the server that the tests were given.
 
-use std::{
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering},
-    },
-    time::Duration,
-};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use pushpull_domain::{FixedClock, SeededChance, seal::MasterKey};
 use pushpull_store::{Store, conformance::Maker};
 use pushpull_store_postgres::{Options, Postgres};
-use tokio_postgres::{Client, Config, NoTls};
-
-/// Where the server is that tests may make databases on.
-const SERVER: &str = "PUSHPULL_TEST_POSTGRES";
-
-static MADE: AtomicU32 = AtomicU32::new(0);
-
-/// The URL of the test server, of its database `postgres`.
-fn server() -> String {
-    std::env::var(SERVER).unwrap_or_else(|_| {
-        panic!("{SERVER} is not set: run this as `./scripts/postgres with cargo nextest run ...`")
-    })
-}
+use pushpull_testkit::new_database;
+use tokio_postgres::{Client, NoTls};
 
 /// A connection to one of the server's databases.
 pub(crate) async fn connect(url: &str) -> Client {
@@ -33,16 +15,6 @@ pub(crate) async fn connect(url: &str) -> Client {
     #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(connection);
     client
-}
-
-/// A new, empty database; its URL. It goes with the server.
-pub(crate) async fn new_database() -> String {
-    let server = server();
-    let name = format!("test_{}_{}", std::process::id(), MADE.fetch_add(1, Ordering::SeqCst));
-    connect(&server).await.batch_execute(&format!("CREATE DATABASE {name}")).await.unwrap();
-    let config: Config = server.parse().unwrap();
-    let database = config.get_dbname().unwrap();
-    server.replacen(&format!("/{database}?"), &format!("/{name}?"), 1)
 }
 
 /// Options for the store in a database.
@@ -71,7 +43,7 @@ impl InDatabase {
 impl Maker for InDatabase {
     fn open(&self, clock: Arc<FixedClock>) -> BoxFuture<'_, Arc<dyn Store>> {
         Box::pin(async move {
-            let url = self.url.get_or_init(new_database).await;
+            let url = self.url.get_or_init(async || new_database()).await;
             Arc::new(Postgres::open(options(url, clock)).await.unwrap()) as Arc<dyn Store>
         })
     }
