@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use pushpull_domain::AppNo;
+use pushpull_domain::{AppNo, Timestamp};
 use tokio::time::Instant;
 
 use crate::{Db, fault::Fault};
@@ -32,6 +32,9 @@ const HANDOVER_MAX: Duration = Duration::from_secs(22);
 /// And at least so long, as whoever was about to begin may not have been seen yet.
 const HANDOVER_MIN: Duration = Duration::from_millis(250);
 
+/// Clocks that differ by more are told of.
+const CLOCKS_DIFFER: Duration = Duration::from_secs(1);
+
 /// The shard of an application.
 pub(crate) fn shard_of(app: AppNo) -> usize {
     app.0 as usize % SHARDS
@@ -48,6 +51,8 @@ pub(crate) struct Shards {
     /// Under which epoch each is held. Those that are being handed over are among them.
     epochs: Mutex<[Option<i64>; SHARDS]>,
     handovers: Mutex<Vec<(usize, Instant)>>,
+    /// When it was last warned of a clock that is wrong, in minutes after `started`, counted from 1.
+    warned: AtomicU64,
 }
 
 impl Default for Shards {
@@ -59,6 +64,7 @@ impl Default for Shards {
             started: Instant::now(),
             epochs: Mutex::new([None; SHARDS]),
             handovers: Mutex::default(),
+            warned: AtomicU64::new(0),
         }
     }
 }
@@ -73,6 +79,20 @@ impl Shards {
     pub(crate) fn owns(&self, app: AppNo) -> bool {
         let held = self.held.load(Ordering::Acquire) & (1 << shard_of(app)) != 0;
         held && self.lease_holds()
+    }
+
+    /// What is due is due by the clock of the node that took it in, and goes out by that of the node that brings it:
+    /// where these differ it goes out late. Told of once a minute.
+    fn compare_clocks(&self, own: Timestamp, databases: Timestamp) {
+        let off = own.since(databases).max(databases.since(own));
+        let minute = 1 + self.started.elapsed().as_secs() / 60;
+        if off > CLOCKS_DIFFER && self.warned.swap(minute, Ordering::Relaxed) != minute {
+            tracing::warn!(
+                own = %own, databases = %databases,
+                "the clocks of this machine and of the database differ: what one node takes in may go out late from \
+                 another"
+            );
+        }
     }
 
     fn lease_holds(&self) -> bool {
@@ -135,9 +155,10 @@ impl Shards {
     }
 }
 
-/// Renews the lease; nothing comes back if it had been taken for lost and removed.
+/// Renews the lease and tells the database's time; nothing comes back if it had been taken for lost and removed.
 const RENEW: &str = "
-    UPDATE node SET leased_until = clock_timestamp() + $2 * interval '1 ms' WHERE no = $1 RETURNING no";
+    UPDATE node SET leased_until = clock_timestamp() + $2 * interval '1 ms' WHERE no = $1
+    RETURNING (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
 
 const REGISTER: &str = "
     INSERT INTO node (name, version, leased_until) VALUES ($1, $2, clock_timestamp() + $3 * interval '1 ms') RETURNING no";
@@ -206,7 +227,9 @@ async fn beat(db: &Arc<Db>) -> Result<bool, Fault> {
     let conn = db.writes.lend().await?;
     let asked_at = Instant::now();
     let lease = LEASE.as_millis() as f64;
-    if conn.query_opt(RENEW, &[&shards.node(), &lease]).await?.is_none() {
+    if let Some(renewed) = conn.query_opt(RENEW, &[&shards.node(), &lease]).await? {
+        shards.compare_clocks(db.clock.now(), Timestamp::from_millis(renewed.get(0)));
+    } else {
         let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         let row = conn.query_one(REGISTER, &[&name.trim(), &env!("CARGO_PKG_VERSION"), &lease]).await?;
         shards.node.store(row.get(0), Ordering::SeqCst);
