@@ -104,6 +104,8 @@ pub(super) async fn end_draining(
         )
         .await?;
     if ended == 1 {
+        // An outcome that was being written when the endpoint left push may have made its delivery due again.
+        recovery::start_withdrawal(tx, app, no).await?;
         bump(tx, app).await?;
     }
     Ok(ended == 1)

@@ -123,3 +123,26 @@ async fn a_stale_reading_is_forgotten() {
     assert!(matches!(world.store.update_app(app).await, Err(WriteError::Stale)));
     assert_eq!(told.0.load(Ordering::SeqCst), 2);
 }
+
+/// A failure that was being written when the endpoint left push may have been written after what was due was withdrawn:
+/// when nothing is in flight any more, it is withdrawn too.
+#[tokio::test]
+async fn what_an_outcome_made_due_as_the_endpoint_left_push_is_withdrawn() {
+    let (world, url) = node().await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint(&app).await;
+    world.publish_many(&app, 3).await;
+    let pulled = Endpoint { mode: Mode::Pull, ..(*endpoint).clone() };
+    let pulled = world.store.update_endpoint(pulled).await.unwrap();
+    let due = async |client: &tokio_postgres::Client| {
+        let count = "SELECT count(*) FROM delivery WHERE due_at IS NOT NULL";
+        client.query_one(count, &[]).await.unwrap().get::<_, i64>(0)
+    };
+    let client = connect(&url).await;
+    assert_eq!(due(&client).await, 0);
+    client.execute("UPDATE delivery SET due_at = 1 WHERE key % 3 = 0", &[]).await.unwrap();
+    assert_eq!(due(&client).await, 1);
+    let since = pulled.draining_since.unwrap();
+    assert!(world.store.end_draining(endpoint.no, since).await.unwrap());
+    assert_eq!(due(&client).await, 0);
+}
