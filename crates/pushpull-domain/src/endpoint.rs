@@ -5,8 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AppNo, ConsumerName, EndpointId, Filter, Metadata, RetrySchedule, Secrets, Seq, Timestamp, Uid,
-    app::number,
+    AppNo, EndpointId, Filter, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, app::number,
 };
 
 number!(
@@ -21,34 +20,6 @@ pub const FAILING_NOTICE: Duration = Duration::from_hours(24);
 /// An endpoint that left push is waited for so long, if the end of what was in flight is not known before: longer than
 /// an attempt may take.
 pub const DRAINING_MAX: Duration = Duration::from_mins(1);
-
-/// Who moves along the endpoint's deliveries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Mode {
-    /// The dispatcher: a receiver is told.
-    #[default]
-    Push = 0,
-    /// A reader: it asks.
-    Pull = 1,
-    /// Nobody, for now: deliveries gather.
-    Held = 2,
-}
-
-/// Where the dispatcher goes on when an endpoint is pushed again.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum PushFrom {
-    /// Where its readers are: after what its only consumer has committed; without one, after what readers were done
-    /// with before.
-    #[default]
-    Readers,
-    /// After what the consumer of this name has committed.
-    Consumer(ConsumerName),
-    /// With everything that is still owed. What is exhausted is sent again by a recovery.
-    Earliest,
-    /// With what comes from now on.
-    Latest,
-}
 
 /// Why an endpoint gets nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

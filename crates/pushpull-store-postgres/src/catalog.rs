@@ -13,8 +13,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
     App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, Environment, EnvironmentId, EnvironmentNo,
-    EventType, EventTypeName, Health, KeyId, Timestamp,
-    endpoint::{DisabledReason, PushFrom},
+    EventType, EventTypeName, Health, KeyId, PushFrom, Timestamp,
+    endpoint::DisabledReason,
     key::{ApiKey, KeyHash, PollerToken},
 };
 use pushpull_store::{

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use pushpull_domain::{EndpointNo, Seq, Timestamp, endpoint::DRAINING_MAX};
-use pushpull_store::{Consumer, ConsumerKey, QueueEnds, columns};
+use pushpull_store::{Consumer, ConsumerKey, QueueEnds, codec, columns};
 use tokio_postgres::Row;
 
 use crate::{
@@ -12,7 +12,6 @@ use crate::{
     feed::{self, ENDS},
     named::Named,
     pool::{Conn, Params},
-    rows::DELIVERED,
     tx::Tx,
 };
 
@@ -104,7 +103,7 @@ impl Queue {
 
     /// Whether a consumer passes over a delivery in this state: what a push brought, unless it is pushed still.
     pub(crate) fn passes_over(&self, state: i16) -> bool {
-        !self.pushed && state == DELIVERED
+        !self.pushed && state == i16::from(codec::DELIVERED)
     }
 
     /// The key of a place.

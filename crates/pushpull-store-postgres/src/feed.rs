@@ -65,7 +65,7 @@ static READ: LazyLock<String> = LazyLock::new(|| {
                    ) AS m
                    WHERE m.shown OR m.looked = {LOOKED_MAX} ORDER BY m.place LIMIT $8) AS m
          ) AS m ON coalesce(m.bytes_before, 0) < $9",
-        DELIVERED = rows::DELIVERED,
+        DELIVERED = codec::DELIVERED,
     )
 });
 

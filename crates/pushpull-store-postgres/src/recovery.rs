@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, Seq, TaskId, Timestamp, chance};
-use pushpull_store::{Recovery, RecoveryStep, codec};
+use pushpull_store::{Recovery, RecoveryKind as Kind, RecoveryStep, codec};
 use tokio_postgres::Row;
 
 use crate::{
@@ -16,27 +16,6 @@ use crate::{
 
 /// Deliveries looked at in one step: some ten milliseconds in which nobody else writes to the application's log.
 const STEP: i64 = 2_000;
-
-/// Which deliveries a task looks for.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// What failed for good, and what failed and waits for its next attempt.
-    Failed = 0,
-    /// What gathered while nobody pushed it.
-    Gathered = 1,
-    /// What is due although nobody pushes it any more, or is to be pushed again from a later place on.
-    Withdrawn = 2,
-}
-
-impl Kind {
-    fn from_number(number: i16) -> Self {
-        match number {
-            1 => Self::Gathered,
-            2 => Self::Withdrawn,
-            _ => Self::Failed,
-        }
-    }
-}
 
 /// Starts a task.
 pub(crate) async fn start(db: &Arc<Db>, recovery: &Recovery) -> Result<(), Fault> {
@@ -169,7 +148,8 @@ async fn step_in(tx: &mut Tx, task: TaskId) -> Result<RecoveryStep, Fault> {
         return Ok(RecoveryStep { reopened: 0, done: true });
     };
     let recovery = row(&found)?;
-    let (kind, next_seq, end_seq) = (Kind::from_number(found.get(6)), found.get(7), found.get(8));
+    let (kind, next_seq, end_seq) =
+        (Kind::from_number(found.get::<_, i16>(6) as u8), found.get(7), found.get(8));
     let (reopened, next) = match (kind, is_pushed(tx, recovery.app, recovery.endpoint).await?) {
         (_, None) | (Kind::Gathered, Some(false)) => (0, None),
         (Kind::Withdrawn, Some(pushed)) => {

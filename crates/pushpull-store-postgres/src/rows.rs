@@ -2,9 +2,8 @@
 
 use bytes::Bytes;
 use pushpull_domain::{
-    AttemptId, CancelReason, Channel, Delivery, DeliveryKey, DeliveryState, EndpointNo, EventId,
-    EventTypeName, Message, MessageId, Payload, Seq, Tag, Timestamp,
-    attempt::{Attempt, ErrorClass, Outcome, Trigger},
+    AttemptId, Channel, Delivery, DeliveryKey, DeliveryState, EndpointNo, EventId, EventTypeName, Message,
+    MessageId, Payload, Seq, Tag, Timestamp, attempt::Attempt,
 };
 use pushpull_store::{StoredAttempt, codec};
 use tokio_postgres::Row;
@@ -62,40 +61,22 @@ pub(crate) fn message(row: &Row, first: usize) -> Result<Message, Fault> {
 /// The columns that [`delivery`] reads, in its order, of a table or alias `d`.
 pub(crate) const DELIVERY: &str = "d.key, d.message, d.state, d.due_at, d.trigger, d.attempts";
 
-/// What [`DeliveryState::Delivered`] is written as.
-pub(crate) const DELIVERED: i16 = 1;
-
 /// What a state is written as.
 pub(crate) fn state_number(state: DeliveryState) -> i16 {
-    match state {
-        DeliveryState::Owed { .. } => 0,
-        DeliveryState::Delivered => DELIVERED,
-        DeliveryState::Exhausted => 2,
-        DeliveryState::Cancelled(CancelReason::Retention) => 3,
-        DeliveryState::Cancelled(CancelReason::Expunged) => 4,
-        DeliveryState::Cancelled(CancelReason::Deleted) => 5,
-    }
+    codec::state_number(state).into()
 }
 
-fn trigger(number: i16) -> Trigger {
-    if number == Trigger::Manual as i16 { Trigger::Manual } else { Trigger::Scheduled }
+/// A column of a number of ours, which the database has no small enough type for.
+fn small(row: &Row, column: usize) -> u8 {
+    row.get::<_, i16>(column) as u8
 }
 
 /// Reads the columns of [`DELIVERY`], the first of which is this one.
 pub(crate) fn delivery(row: &Row, first: usize) -> Result<Delivery, Fault> {
     let key: i64 = row.get(first);
-    let state = match row.get::<_, i16>(first + 2) {
-        0 => DeliveryState::Owed {
-            due_at: row.get::<_, Option<i64>>(first + 3).map(Timestamp::from_millis),
-            trigger: trigger(row.get(first + 4)),
-        },
-        DELIVERED => DeliveryState::Delivered,
-        2 => DeliveryState::Exhausted,
-        3 => DeliveryState::Cancelled(CancelReason::Retention),
-        4 => DeliveryState::Cancelled(CancelReason::Expunged),
-        5 => DeliveryState::Cancelled(CancelReason::Deleted),
-        other => return Err(inconsistent("delivery", key, format!("state {other}"))),
-    };
+    let number = small(row, first + 2);
+    let state = codec::to_state(number, row.get(first + 3), small(row, first + 4))
+        .ok_or_else(|| inconsistent("delivery", key, format!("state {number}")))?;
     Ok(Delivery {
         key: codec::to_delivery_key(key),
         message: codec::to_message_key(row.get(first + 1)),
@@ -114,18 +95,10 @@ pub(crate) fn attempt(row: &Row, first: usize) -> Result<StoredAttempt, Fault> {
     let started_at = Timestamp::from_millis(row.get(first + 4));
     let body = row.get::<_, Option<&[u8]>>(first + 11).map_or_else(Bytes::new, Bytes::copy_from_slice);
     let number = |column| row.get::<_, Option<i16>>(column);
-    let class = number(first + 8).and_then(|number| ErrorClass::from_number(number as u8));
-    let outcome = match (number(first + 7), class) {
-        (Some(status), None) => Outcome::Delivered { status: status.cast_unsigned(), body },
-        // What a receiver asked for has been obeyed by then and is not kept.
-        (Some(status), Some(_)) => {
-            Outcome::Refused { status: status.cast_unsigned(), body, retry_after: None }
-        }
-        (None, Some(class)) => {
-            Outcome::Failed { class, detail: row.get::<_, Option<String>>(first + 9).unwrap_or_default() }
-        }
-        (None, None) => return Err(inconsistent("attempt", key, "neither a status nor an error")),
-    };
+    let (status, class) =
+        (number(first + 7).map(i16::cast_unsigned), number(first + 8).map(|class| class as u8));
+    let outcome = codec::to_outcome(status, class, row.get(first + 9), body)
+        .ok_or_else(|| inconsistent("attempt", key, "neither a status nor an error"))?;
     Ok(StoredAttempt {
         id: AttemptId::of(started_at, codec::place(key), row.get::<_, i64>(first + 1).cast_unsigned()),
         delivery: DeliveryKey {
@@ -136,7 +109,7 @@ pub(crate) fn attempt(row: &Row, first: usize) -> Result<StoredAttempt, Fault> {
         url: row.get::<_, &str>(first + 6).into(),
         attempt: Attempt {
             started_at,
-            trigger: trigger(row.get(first + 5)),
+            trigger: codec::to_trigger(small(row, first + 5)),
             outcome,
             timings: codec::to_timings(row.get(first + 10)),
         },

@@ -4,7 +4,7 @@ use pushpull_domain::{DeliveryKey, EndpointNo, Seq, Timestamp, endpoint::DRAININ
 use pushpull_store::{Consumer, ConsumerKey, QueueEnds, columns};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::{catalog_rows::Named, codec, fault::Fault, feed, rows as log_rows, tx::Tx};
+use crate::{catalog_rows::Named, codec, fault::Fault, feed, tx::Tx};
 
 /// The consumer of this name.
 pub(crate) fn find(conn: &Connection, key: &ConsumerKey) -> Result<Option<Consumer>, Fault> {
@@ -78,7 +78,7 @@ impl Queue {
 
     /// Whether a consumer passes over a delivery in this state: what a push brought, unless it is pushed still.
     pub(crate) fn passes_over(&self, state: u8) -> bool {
-        !self.pushed && state == log_rows::DELIVERED
+        !self.pushed && state == codec::DELIVERED
     }
 
     /// The key of a place.

@@ -51,7 +51,7 @@ fn read(conn: &Connection, query: &QueueQuery) -> Result<QueuePage, Fault> {
         while let Some(row) = found.next()? {
             let seq = codec::place(row.get(0)?);
             looked += 1;
-            if !(query.undelivered && row.get::<_, u8>(2)? == rows::DELIVERED)
+            if !(query.undelivered && row.get::<_, u8>(2)? == codec::DELIVERED)
                 && let Some(message) = wanted_message_by(&wanted, &mut messages, row.get(1)?)?
                 && query.filter.is_of_its_time(&message)
             {

@@ -147,7 +147,7 @@ pub(crate) fn cancel(
     let cancelled = DeliveryState::Cancelled(reason);
     tx.conn
         .prepare_cached("UPDATE delivery SET state = ?2, due_at = NULL WHERE key = ?1")?
-        .execute(params![codec::delivery_key(delivery.key), rows::state_number(cancelled)])?;
+        .execute(params![codec::delivery_key(delivery.key), codec::state_number(cancelled)])?;
     tx.tally.leaves(delivery.state);
     tx.tally.enters(cancelled);
     Ok(())

@@ -1,7 +1,7 @@
 //! Sending again what an endpoint did not get, in bounded steps that survive a restart.
 
 use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, Seq, TaskId, Timestamp, chance};
-use pushpull_store::{Recovery, RecoveryStep};
+use pushpull_store::{Recovery, RecoveryKind as Kind, RecoveryStep};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::{
@@ -16,27 +16,6 @@ use crate::{
 
 /// Deliveries looked at in one step: some ten milliseconds of the writer's time.
 const STEP: usize = 2_000;
-
-/// Which deliveries a task looks for.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// What failed for good, and what failed and waits for its next attempt.
-    Failed = 0,
-    /// What gathered while nobody pushed it.
-    Gathered = 1,
-    /// What is due although nobody pushes it any more, or is to be pushed again from a later place on.
-    Withdrawn = 2,
-}
-
-impl Kind {
-    fn from_number(number: u8) -> Self {
-        match number {
-            1 => Self::Gathered,
-            2 => Self::Withdrawn,
-            _ => Self::Failed,
-        }
-    }
-}
 
 pub(crate) fn start(tx: &mut Tx<'_>, recovery: &Recovery) -> Result<(), Fault> {
     // What readers were done with they have.

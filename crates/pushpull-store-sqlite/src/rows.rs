@@ -2,9 +2,7 @@
 
 use bytes::Bytes;
 use pushpull_domain::{
-    CancelReason, Channel, Delivery, DeliveryState, EventId, EventTypeName, Message, MessageId, Payload, Tag,
-    Timestamp,
-    attempt::{Attempt, ErrorClass, Outcome, Trigger},
+    Channel, Delivery, EventId, EventTypeName, Message, MessageId, Payload, Tag, Timestamp, attempt::Attempt,
 };
 use pushpull_store::StoredAttempt;
 use rusqlite::{Connection, Row};
@@ -82,40 +80,12 @@ pub(crate) fn message_row(row: &Row<'_>) -> Result<Message, Fault> {
 /// The columns that [`delivery_row`] reads, in its order.
 pub(crate) const DELIVERY: &str = "key, message, state, due_at, trigger, attempts";
 
-/// What [`DeliveryState::Delivered`] is written as.
-pub(crate) const DELIVERED: u8 = 1;
-
-/// What a state is written as.
-pub(crate) fn state_number(state: DeliveryState) -> u8 {
-    match state {
-        DeliveryState::Owed { .. } => 0,
-        DeliveryState::Delivered => DELIVERED,
-        DeliveryState::Exhausted => 2,
-        DeliveryState::Cancelled(CancelReason::Retention) => 3,
-        DeliveryState::Cancelled(CancelReason::Expunged) => 4,
-        DeliveryState::Cancelled(CancelReason::Deleted) => 5,
-    }
-}
-
-fn trigger(number: u8) -> Trigger {
-    if number == Trigger::Manual as u8 { Trigger::Manual } else { Trigger::Scheduled }
-}
-
 /// Reads the columns of [`DELIVERY`].
 pub(crate) fn delivery_row(row: &Row<'_>) -> Result<Delivery, Fault> {
     let key: i64 = row.get(0)?;
-    let state = match row.get::<_, u8>(2)? {
-        0 => DeliveryState::Owed {
-            due_at: row.get::<_, Option<i64>>(3)?.map(Timestamp::from_millis),
-            trigger: trigger(row.get(4)?),
-        },
-        DELIVERED => DeliveryState::Delivered,
-        2 => DeliveryState::Exhausted,
-        3 => DeliveryState::Cancelled(CancelReason::Retention),
-        4 => DeliveryState::Cancelled(CancelReason::Expunged),
-        5 => DeliveryState::Cancelled(CancelReason::Deleted),
-        other => return Err(inconsistent("delivery", key, format!("state {other}"))),
-    };
+    let number = row.get(2)?;
+    let state = codec::to_state(number, row.get(3)?, row.get(4)?)
+        .ok_or_else(|| inconsistent("delivery", key, format!("state {number}")))?;
     Ok(Delivery {
         key: codec::to_delivery_key(key),
         message: codec::to_message_key(row.get(1)?),
@@ -147,16 +117,8 @@ pub(crate) fn attempt_row(row: &Row<'_>) -> Result<StoredAttempt, Fault> {
         .as_blob_or_null()
         .map_err(rusqlite::Error::from)?
         .map_or_else(Bytes::new, Bytes::copy_from_slice);
-    let class = row.get::<_, Option<u8>>(9)?.and_then(ErrorClass::from_number);
-    let outcome = match (row.get::<_, Option<u16>>(8)?, class) {
-        (Some(status), None) => Outcome::Delivered { status, body },
-        // What a receiver asked for has been obeyed by then and is not kept.
-        (Some(status), Some(_)) => Outcome::Refused { status, body, retry_after: None },
-        (None, Some(class)) => {
-            Outcome::Failed { class, detail: row.get::<_, Option<String>>(10)?.unwrap_or_default() }
-        }
-        (None, None) => return Err(inconsistent("attempt", key, "neither a status nor an error")),
-    };
+    let outcome = codec::to_outcome(row.get(8)?, row.get(9)?, row.get(10)?, body)
+        .ok_or_else(|| inconsistent("attempt", key, "neither a status nor an error"))?;
     Ok(StoredAttempt {
         id: pushpull_domain::AttemptId::of(
             started_at,
@@ -168,7 +130,7 @@ pub(crate) fn attempt_row(row: &Row<'_>) -> Result<StoredAttempt, Fault> {
         url: row.get::<_, String>(7)?.into(),
         attempt: Attempt {
             started_at,
-            trigger: trigger(row.get(6)?),
+            trigger: codec::to_trigger(row.get(6)?),
             outcome,
             timings: codec::to_timings(row.get_ref(11)?.as_blob().map_err(rusqlite::Error::from)?),
         },

@@ -13,7 +13,7 @@ use crate::{
     append::endpoint_memory,
     codec,
     fault::{Fault, blames_one},
-    rows::{self, state_number},
+    rows,
     tx::Tx,
 };
 
@@ -97,7 +97,14 @@ fn settle_one(
         DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => (None, 0),
     };
     let attempts = settlement.delivery.attempts;
-    statements.update.execute(params![key, state_number(state), due_at, trigger, attempts, attempt])?;
+    statements.update.execute(params![
+        key,
+        codec::state_number(state),
+        due_at,
+        trigger,
+        attempts,
+        attempt
+    ])?;
     tx.tally.leaves(before.state);
     tx.tally.enters(state);
     Ok(())

@@ -8,8 +8,8 @@ use std::{ops::Bound, sync::Arc, time::Duration};
 use futures_util::future::BoxFuture;
 use pushpull_domain::{
     App, AppId, AppNo, AppSnapshot, Endpoint, EndpointNo, Environment, EnvironmentId, EnvironmentNo,
-    EventType, EventTypeName, Health, Timestamp, Uid,
-    endpoint::{DisabledReason, PushFrom},
+    EventType, EventTypeName, Health, PushFrom, Timestamp, Uid,
+    endpoint::DisabledReason,
     key::{ApiKey, KeyHash, PollerToken},
 };
 

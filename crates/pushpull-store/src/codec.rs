@@ -1,8 +1,12 @@
-//! How keys, lists and timings are packed into columns.
+//! How keys, lists, timings and states are written in columns.
 
 use std::time::Duration;
 
-use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, MessageKey, Position, Seq, attempt::Timings};
+use bytes::Bytes;
+use pushpull_domain::{
+    AppNo, CancelReason, DeliveryKey, DeliveryState, EndpointNo, MessageKey, Position, Seq, Timestamp,
+    attempt::{ErrorClass, Outcome, Timings, Trigger},
+};
 
 /// Bits of a position, seq or attempt number in a key; the rest is the application's or endpoint's number.
 const PLACE_BITS: u32 = 40;
@@ -125,6 +129,56 @@ pub fn words<T: AsRef<str>>(list: impl IntoIterator<Item = T>) -> Option<String>
         text.push_str(word.as_ref());
     }
     (!text.is_empty()).then_some(text)
+}
+
+/// What [`DeliveryState::Delivered`] is written as.
+pub const DELIVERED: u8 = 1;
+
+/// What a state is written as.
+pub fn state_number(state: DeliveryState) -> u8 {
+    match state {
+        DeliveryState::Owed { .. } => 0,
+        DeliveryState::Delivered => DELIVERED,
+        DeliveryState::Exhausted => 2,
+        DeliveryState::Cancelled(CancelReason::Retention) => 3,
+        DeliveryState::Cancelled(CancelReason::Expunged) => 4,
+        DeliveryState::Cancelled(CancelReason::Deleted) => 5,
+    }
+}
+
+/// The state that is written as this number, with what is written beside it of one that is owed. `None`: no number of
+/// ours.
+pub fn to_state(number: u8, due_at: Option<i64>, trigger: u8) -> Option<DeliveryState> {
+    Some(match number {
+        0 => DeliveryState::Owed { due_at: due_at.map(Timestamp::from_millis), trigger: to_trigger(trigger) },
+        DELIVERED => DeliveryState::Delivered,
+        2 => DeliveryState::Exhausted,
+        3 => DeliveryState::Cancelled(CancelReason::Retention),
+        4 => DeliveryState::Cancelled(CancelReason::Expunged),
+        5 => DeliveryState::Cancelled(CancelReason::Deleted),
+        _ => return None,
+    })
+}
+
+/// Who asked for an attempt.
+pub fn to_trigger(number: u8) -> Trigger {
+    if number == Trigger::Manual as u8 { Trigger::Manual } else { Trigger::Scheduled }
+}
+
+/// What came of an attempt, from its columns. `None`: neither a status nor an error.
+pub fn to_outcome(
+    status: Option<u16>,
+    class: Option<u8>,
+    detail: Option<String>,
+    body: Bytes,
+) -> Option<Outcome> {
+    match (status, class.and_then(ErrorClass::from_number)) {
+        (Some(status), None) => Some(Outcome::Delivered { status, body }),
+        // What a receiver asked for has been obeyed by then and is not kept.
+        (Some(status), Some(_)) => Some(Outcome::Refused { status, body, retry_after: None }),
+        (None, Some(class)) => Some(Outcome::Failed { class, detail: detail.unwrap_or_default() }),
+        (None, None) => None,
+    }
 }
 
 #[cfg(test)]

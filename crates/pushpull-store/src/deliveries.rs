@@ -166,6 +166,28 @@ pub struct Recovery {
     pub updated_at: Timestamp,
 }
 
+/// Which deliveries a task looks for; as it is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecoveryKind {
+    /// What failed for good, and what failed and waits for its next attempt.
+    Failed = 0,
+    /// What gathered while nobody pushed it.
+    Gathered = 1,
+    /// What is due although nobody pushes it any more, or is to be pushed again from a later place on.
+    Withdrawn = 2,
+}
+
+impl RecoveryKind {
+    /// What was written as this number.
+    pub fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Gathered,
+            2 => Self::Withdrawn,
+            _ => Self::Failed,
+        }
+    }
+}
+
 /// One step of a recovery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecoveryStep {

@@ -31,7 +31,7 @@ pub use consumers::{
 };
 pub use deliveries::{
     AttemptFilter, Deliveries, DeliveryCounts, DeliveryStatus, DueDelivery, DueOrder, DuePage, OwedEndpoint,
-    Recovery, RecoveryStep, Resent, Retention, Settlement, StoredAttempt, Trimmed,
+    Recovery, RecoveryKind, RecoveryStep, Resent, Retention, Settlement, StoredAttempt, Trimmed,
 };
 pub use error::{Error, WriteError};
 pub use feed::{Feed, QueueEnds, QueueItem, QueuePage, QueueQuery};

@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, str::FromStr};
 
 use pushpull_domain::{
     AppNo, Batch, Chance, Channel, Endpoint, EndpointId, EndpointNo, EndpointState, EventTypeName, Filter,
-    Health, Metadata, Mode, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
-    endpoint::{CustomHeaders, DisabledReason, PushFrom},
+    Health, Metadata, Mode, PushFrom, RetrySchedule, Secrets, Seq, Timestamp, Uid, chance,
+    endpoint::{CustomHeaders, DisabledReason},
     signature::{Secret, SignatureType},
 };
 use pushpull_net::{Policy, Target};

@@ -1,8 +1,8 @@
 //! Endpoints as they are changed in part.
 
 use pushpull_domain::{
-    Channel, Endpoint, EndpointId, EventTypeName, Metadata, Mode, RetrySchedule, Secrets, Timestamp, Uid,
-    endpoint::PushFrom,
+    Channel, Endpoint, EndpointId, EventTypeName, Metadata, Mode, PushFrom, RetrySchedule, Secrets,
+    Timestamp, Uid,
 };
 use pushpull_net::Policy;
 use schemars::JsonSchema;

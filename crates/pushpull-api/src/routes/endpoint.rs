@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
-use pushpull_domain::{AppNo, AppSnapshot, Endpoint, EndpointId, endpoint::PushFrom};
+use pushpull_domain::{AppNo, AppSnapshot, Endpoint, EndpointId, PushFrom};
 use pushpull_store::{Order, Page, PageQuery, Ref, WriteError};
 use schemars::JsonSchema;
 use serde::Deserialize;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pushpull_domain::{
-    AppNo, Endpoint, EndpointId, EndpointNo, Health, Seq, Timestamp, chance, endpoint::PushFrom,
+    AppNo, Endpoint, EndpointId, EndpointNo, Health, ModeChange, PushFrom, Seq, Timestamp, chance,
 };
 use pushpull_store::{
     WriteError,
@@ -12,11 +12,7 @@ use pushpull_store::{
 };
 use tokio_postgres::types::ToSql;
 
-use super::{
-    bump, later,
-    modes::{self, Change},
-    rows, stale,
-};
+use super::{bump, later, modes, rows, stale};
 use crate::{
     Db,
     fault::{Fault, inconsistent},
@@ -125,15 +121,15 @@ pub(super) async fn update(
     if before.updated_at != read {
         return Err(stale(db, endpoint.app));
     }
-    let change = Change::of(before.mode, endpoint.mode);
+    let change = ModeChange::of(before.mode, endpoint.mode);
     let updated_at = later(tx.now, read);
     let (read_seq, draining_since) = match change {
-        Change::None => (before.read_seq, before.draining_since),
-        Change::Left => (before.read_seq, Some(updated_at)),
-        Change::Resumed => (modes::read_up_to(tx, &before, from).await?, None),
+        ModeChange::None => (before.read_seq, before.draining_since),
+        ModeChange::Left => (before.read_seq, Some(updated_at)),
+        ModeChange::Resumed => (modes::read_up_to(tx, &before, from).await?, None),
     };
     let enabled = endpoint.is_enabled() && !before.is_enabled();
-    let begins_anew = enabled || change == Change::Resumed;
+    let begins_anew = enabled || change == ModeChange::Resumed;
     let health = if begins_anew { Health::default() } else { before.health };
     let endpoint = Endpoint { updated_at, health, read_seq, draining_since, ..endpoint };
     write(db, tx, &endpoint).await?;

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use pushpull_domain::{Seq, Timestamp};
 use pushpull_store::{
     Consumer, ConsumerKey, Gap, Refused, Take, Taken, TakenItem,
+    codec::DELIVERED,
     consumers::SEEN_EVERY,
     gather::BYTES_MAX,
     work_queue::{TAKEN_MAX, UNDONE_MAX},
@@ -22,7 +23,6 @@ use crate::{
     fault::Fault,
     feed,
     pool::Params,
-    rows::DELIVERED,
     tx::Tx,
 };
 

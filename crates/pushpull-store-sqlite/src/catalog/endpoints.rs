@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use pushpull_domain::{Endpoint, EndpointId, EndpointNo, Health, Seq, Timestamp, chance, endpoint::PushFrom};
+use pushpull_domain::{
+    Endpoint, EndpointId, EndpointNo, Health, ModeChange, PushFrom, Seq, Timestamp, chance,
+};
 use pushpull_store::{
     WriteError,
     columns::{self, to_json},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{
-    bump, later,
-    modes::{self, Change},
-};
+use super::{bump, later, modes};
 use crate::{
     catalog_rows as rows,
     codec::NO_MAX,
@@ -114,15 +113,15 @@ pub(super) fn update(tx: &mut Tx<'_>, endpoint: Endpoint, from: &PushFrom) -> Re
     if before.updated_at != read {
         return Err(WriteError::Stale.into());
     }
-    let change = Change::of(before.mode, endpoint.mode);
+    let change = ModeChange::of(before.mode, endpoint.mode);
     let updated_at = later(tx.now, read);
     let (read_seq, draining_since) = match change {
-        Change::None => (before.read_seq, before.draining_since),
-        Change::Left => (before.read_seq, Some(updated_at)),
-        Change::Resumed => (modes::read_up_to(tx, &before, from)?, None),
+        ModeChange::None => (before.read_seq, before.draining_since),
+        ModeChange::Left => (before.read_seq, Some(updated_at)),
+        ModeChange::Resumed => (modes::read_up_to(tx, &before, from)?, None),
     };
     let enabled = endpoint.is_enabled() && !before.is_enabled();
-    let begins_anew = enabled || change == Change::Resumed;
+    let begins_anew = enabled || change == ModeChange::Resumed;
     let health = if begins_anew { Health::default() } else { before.health };
     let endpoint = Endpoint { updated_at, health, read_seq, draining_since, ..endpoint };
     write_endpoint(tx, &endpoint, read)?;

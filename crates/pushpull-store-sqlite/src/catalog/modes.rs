@@ -1,78 +1,35 @@
 //! What a change of mode leaves behind, in the transaction that makes it.
 
-use pushpull_domain::{AppNo, Endpoint, EndpointNo, Mode, Seq, Timestamp, endpoint::PushFrom};
+use pushpull_domain::{AppNo, Endpoint, EndpointNo, Mode, ModeChange, PushFrom, Seq, Timestamp};
 use pushpull_store::WriteError;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::bump;
 use crate::{append::endpoint_memory, fault::Fault, list::collect, recovery, tx::Tx};
 
-/// How an endpoint's mode changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// Nobody pushes it now who did not before, and nobody stops.
-    None,
-    /// It leaves push.
-    Left,
-    /// It is pushed again.
-    Resumed,
-}
-
-impl Change {
-    pub(super) fn of(before: Mode, after: Mode) -> Self {
-        match (before == Mode::Push, after == Mode::Push) {
-            (true, false) => Self::Left,
-            (false, true) => Self::Resumed,
-            (true, true) | (false, false) => Self::None,
-        }
-    }
-}
-
 /// Up to where readers are done with what an endpoint is owed that is to be pushed again.
 pub(super) fn read_up_to(tx: &mut Tx<'_>, endpoint: &Endpoint, from: &PushFrom) -> Result<Seq, Fault> {
-    let consumers = |conn: &Connection| {
-        collect(
-            conn,
-            "SELECT name, committed FROM consumer WHERE endpoint = ?1 ORDER BY name",
-            [endpoint.no.0],
-            |row| Ok((row.get::<_, String>(0)?, Seq(row.get(1)?))),
-        )
-    };
-    let which = |all: Vec<(String, Seq)>| {
-        Fault::from(WriteError::WhichConsumer(all.into_iter().map(|(name, _)| name).collect()))
-    };
-    match from {
-        PushFrom::Earliest => Ok(Seq(0)),
-        PushFrom::Latest => Ok(Seq(endpoint_memory(tx.conn, tx.memory, endpoint.no)?.last_seq)),
-        PushFrom::Consumer(wanted) => {
-            let all = consumers(tx.conn)?;
-            match all.iter().find(|(name, _)| **name == **wanted) {
-                Some((_, committed)) => Ok(*committed),
-                None => Err(which(all)),
-            }
-        }
-        PushFrom::Readers => {
-            let all = consumers(tx.conn)?;
-            match &all[..] {
-                [] => Ok(endpoint.read_seq),
-                [(_, committed)] => Ok(*committed),
-                _ => Err(which(all)),
-            }
-        }
-    }
+    let consumers: Vec<(String, Seq)> = collect(
+        tx.conn,
+        "SELECT name, committed FROM consumer WHERE endpoint = ?1 ORDER BY name",
+        [endpoint.no.0],
+        |row| Ok((row.get(0)?, Seq(row.get(1)?))),
+    )?;
+    let last = Seq(endpoint_memory(tx.conn, tx.memory, endpoint.no)?.last_seq);
+    from.place(&consumers, endpoint.read_seq, last).map_err(|names| WriteError::WhichConsumer(names).into())
 }
 
 /// Does what a change of mode asks for, after the endpoint is written.
-pub(super) fn follow(tx: &mut Tx<'_>, endpoint: &Endpoint, change: Change) -> Result<(), Fault> {
+pub(super) fn follow(tx: &mut Tx<'_>, endpoint: &Endpoint, change: ModeChange) -> Result<(), Fault> {
     match change {
-        Change::None => Ok(()),
-        Change::Left => {
+        ModeChange::None => Ok(()),
+        ModeChange::Left => {
             recovery::start_withdrawal(tx, endpoint.app, endpoint.no)?;
             // The dispatcher has to find out that it drains.
             tx.news.rescheduled.push((endpoint.app, endpoint.no));
             Ok(())
         }
-        Change::Resumed => recovery::start_gathered(tx, endpoint.app, endpoint.no, endpoint.read_seq),
+        ModeChange::Resumed => recovery::start_gathered(tx, endpoint.app, endpoint.no, endpoint.read_seq),
     }
 }
 

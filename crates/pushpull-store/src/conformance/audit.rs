@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pushpull_domain::{DeliveryState, Endpoint, Mode, Seq, endpoint::PushFrom};
+use pushpull_domain::{DeliveryState, Endpoint, Mode, PushFrom, Seq};
 
 use super::{
     Maker,

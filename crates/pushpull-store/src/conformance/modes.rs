@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use pushpull_domain::{
-    DeliveryState, Endpoint, EndpointState, Mode, Seq, Timestamp,
+    DeliveryState, Endpoint, EndpointState, Mode, PushFrom, Seq, Timestamp,
     attempt::Trigger,
-    endpoint::{DisabledReason, FAILING_MAX, PushFrom},
+    endpoint::{DisabledReason, FAILING_MAX},
 };
 
 use super::{
