@@ -27,6 +27,9 @@ use crate::{
     timers::Timers,
 };
 
+/// How long the store is waited for, at least, to take the last outcomes.
+const FLUSH_MAX: Duration = Duration::from_secs(5);
+
 /// What a dispatcher is made of.
 pub struct Parts {
     /// Whose messages it delivers.
@@ -163,7 +166,9 @@ impl Dispatcher {
             tracing::warn!(in_flight = self.load().deliveries, "attempts were cut off by the stop");
         }
         self.inner.flushing.cancel();
-        self.inner.outbox.finished().await;
+        if tokio::time::timeout(within.max(FLUSH_MAX), self.inner.outbox.finished()).await.is_err() {
+            tracing::warn!("the store did not take the last outcomes: their attempts may be repeated");
+        }
     }
 }
 
@@ -343,6 +348,6 @@ impl CommitListener for Listener {
     fn is_busy(&self, with: &dyn Fn(AppNo) -> bool) -> bool {
         let Some(inner) = self.0.upgrade() else { return false };
         let lanes = inner.lanes.read().expect("nobody panics while holding this lock");
-        lanes.values().any(|lane| with(lane.app.no) && lane.queue().len() > 0)
+        lanes.values().any(|lane| with(lane.app.no) && lane.queue().is_busy())
     }
 }

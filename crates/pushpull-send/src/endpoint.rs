@@ -124,6 +124,13 @@ impl Lane {
         self.changed.notify_waiters();
     }
 
+    /// Another process brings the endpoint what it is owed, or soon will. Once this one does again, it reads the
+    /// configuration anew.
+    pub(crate) fn suspend(&self) {
+        self.stale.store(true, Ordering::Release);
+        self.queue().suspend();
+    }
+
     /// The next change of the configuration after this call.
     pub(crate) fn changed(&self) -> Notified<'_> {
         self.changed.notified()

@@ -86,8 +86,13 @@ fn again(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Slot> {
 /// The configuration as it is now; `None`: nothing may be brought to this endpoint.
 async fn configuration(inner: &Arc<Inner>, lane: &Arc<Lane>) -> Option<Arc<Ready>> {
     if !inner.owns(lane.app.no) {
-        lane.queue().suspend();
-        return None;
+        lane.suspend();
+        if !inner.owns(lane.app.no) {
+            return None;
+        }
+        // It has become this process's meanwhile, and what came was thrown away.
+        lane.set_stale();
+        lane.queue().look_again();
     }
     if let Some(ready) = lane.ready() {
         return Some(ready);

@@ -177,7 +177,7 @@ impl Queue {
         true
     }
 
-    /// Another process brings the endpoint what it is owed, or soon will.
+    /// Nothing is brought, and nothing taken in.
     pub(crate) fn suspend(&mut self) {
         self.clear();
         (self.blocked, self.off, self.draining) = (false, true, None);
@@ -411,6 +411,11 @@ impl Queue {
     /// Whether nothing is in memory and nobody is at work.
     pub(crate) fn is_idle(&self) -> bool {
         self.known.is_empty() && self.lanes == 0 && !self.look && !self.blocked
+    }
+
+    /// Whether something is in memory in any way: attempts under way, and outcomes that are not written yet, too.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.known.is_empty()
     }
 
     /// Deliveries queued and in flight.

@@ -133,7 +133,7 @@ pub(crate) async fn append(
     db: &Arc<Db>,
     conn: &mut Option<Lent>,
     appends: &[Append],
-) -> Result<Vec<Appended>, Fault> {
+) -> Result<Vec<Result<Appended, Error>>, Fault> {
     let salts: Vec<u64> = appends.iter().map(|_| db.chance.word()).collect();
     for _ in 0..TRIES_MAX {
         let (now, wall) = db.moment();
@@ -146,26 +146,24 @@ pub(crate) async fn append(
         match written {
             Ok(Written { newest_day, .. }) if newest_day != day => {
                 *conn = Some(lent);
-                db.newest_day.learn(newest_day);
+                if newest_day < day {
+                    // The database is not the one it was: this day was opened, and is lost.
+                    db.open_day_now(day).await?;
+                } else {
+                    db.newest_day.learn(newest_day);
+                }
             }
             Ok(Written { verdicts, .. }) => {
-                let appended = answer(&lent, appends, &salts, verdicts).await;
+                let answers = db.answer(&lent, appends, &salts, verdicts, day).await;
                 *conn = Some(lent);
-                let appended = appended?;
-                let stored = appended.iter().filter_map(|appended| match appended {
-                    Appended::Stored(message) => Some(Arc::clone(message)),
-                    _ => None,
-                });
-                db.appended(stored.collect(), day);
-                return Ok(appended);
+                return Ok(answers);
             }
-            Err(fault) if fault.is_collision() => {
-                lent.batch("ROLLBACK").await?;
-                *conn = Some(lent);
-            }
+            Err(fault) if fault.is_collision() => *conn = Some(lent),
+            Err(fault) if fault.lacks_a_table() => db.open_day_now(day).await?,
             Err(fault) => {
-                // In what state the connection is nobody knows.
+                // In what state the connection is nobody knows, nor perhaps whether the messages are stored.
                 lent.discard();
+                db.hints.doubt();
                 return Err(fault);
             }
         }
@@ -174,17 +172,62 @@ pub(crate) async fn append(
 }
 
 impl Db {
+    /// What is said of each message. What was stored is told of first, whatever becomes of the others.
+    async fn answer(
+        &self,
+        conn: &Conn,
+        appends: &[Append],
+        salts: &[u64],
+        verdicts: Vec<Verdict>,
+        day: i32,
+    ) -> Vec<Result<Appended, Error>> {
+        let mut answers = Vec::with_capacity(appends.len());
+        let (mut stored, mut repeated) = (Vec::new(), Vec::new());
+        for (n, ((append, salt), verdict)) in appends.iter().zip(salts).zip(verdicts).enumerate() {
+            answers.push(Ok(match verdict {
+                Verdict::Stored { key, created_at, seqs } => {
+                    let message = Arc::new(build(append, *salt, key, created_at, &seqs));
+                    stored.push(Arc::clone(&message));
+                    Appended::Stored(message)
+                }
+                Verdict::AppGone => Appended::AppGone,
+                Verdict::Stale => Appended::Stale,
+                Verdict::KeyReused => Appended::KeyReused,
+                Verdict::EventIdTaken => Appended::EventIdTaken,
+                Verdict::Repeated { key, day } => {
+                    repeated.push((n, key, day));
+                    // If retention has removed it since: asked again, the request counts as new.
+                    Appended::Stale
+                }
+            }));
+        }
+        self.appended(&stored, day);
+        for (n, key, day) in repeated {
+            match find(conn, key, day).await {
+                Ok(Some(message)) => answers[n] = Ok(Appended::Repeated(Arc::new(message))),
+                Ok(None) => {}
+                Err(fault) => answers[n] = Err(fault.into()),
+            }
+        }
+        answers
+    }
+
     /// These messages were appended here, on this day.
-    fn appended(&self, messages: Vec<Arc<Message>>, day: i32) {
+    fn appended(&self, messages: &[Arc<Message>], day: i32) {
         if messages.is_empty() {
             return;
         }
         for (endpoint, seq) in messages.iter().flat_map(|message| &message.fanout) {
             self.days.learn(codec::delivery_key(DeliveryKey { endpoint: *endpoint, seq: *seq }), day);
         }
-        self.tell_appended(&messages);
+        self.tell_appended(messages);
         self.hints.send();
     }
+}
+
+async fn find(conn: &Conn, key: i64, day: i32) -> Result<Option<Message>, Fault> {
+    let sql = format!("SELECT {} FROM message m WHERE m.key = $1 AND m.day = $2", rows::MESSAGE);
+    conn.query_opt(&sql, &[&key, &day]).await?.map(|row| rows::message(&row, 0)).transpose()
 }
 
 struct Written {
@@ -311,36 +354,6 @@ fn distinct(numbers: &[i32]) -> Vec<i32> {
     let mut numbers: Vec<i32> = numbers.iter().copied().collect::<HashSet<_>>().into_iter().collect();
     numbers.sort_unstable();
     numbers
-}
-
-/// What is said of each message.
-async fn answer(
-    conn: &Conn,
-    appends: &[Append],
-    salts: &[u64],
-    verdicts: Vec<Verdict>,
-) -> Result<Vec<Appended>, Fault> {
-    let mut answers = Vec::with_capacity(appends.len());
-    for ((append, salt), verdict) in appends.iter().zip(salts).zip(verdicts) {
-        answers.push(match verdict {
-            Verdict::Stored { key, created_at, seqs } => {
-                Appended::Stored(Arc::new(build(append, *salt, key, created_at, &seqs)))
-            }
-            Verdict::AppGone => Appended::AppGone,
-            Verdict::Stale => Appended::Stale,
-            Verdict::KeyReused => Appended::KeyReused,
-            Verdict::EventIdTaken => Appended::EventIdTaken,
-            Verdict::Repeated { key, day } => {
-                let sql = format!("SELECT {} FROM message m WHERE m.key = $1 AND m.day = $2", rows::MESSAGE);
-                match conn.query_opt(&sql, &[&key, &day]).await? {
-                    Some(row) => Appended::Repeated(Arc::new(rows::message(&row, 0)?)),
-                    // Retention has removed it since. Asked again, the request counts as new.
-                    None => Appended::Stale,
-                }
-            }
-        });
-    }
-    Ok(answers)
 }
 
 fn build(append: &Append, salt: u64, key: i64, created_at: i64, seqs: &[i64]) -> Message {

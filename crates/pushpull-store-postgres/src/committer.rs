@@ -66,6 +66,7 @@ async fn work(db: Arc<Db>, mut queue: mpsc::Receiver<Waiting>) {
             batch.take(first, &mut held_over);
         }
         while batch.has_room()
+            && held_over.len() < BATCH_MAX
             && let Ok(next) = queue.try_recv()
         {
             batch.take(next, &mut held_over);
@@ -91,6 +92,10 @@ impl Batch {
     /// Takes a message, but for one with an idempotency key or event id that is in the batch already: what became of
     /// the first must be known before it is decided about.
     fn take(&mut self, (append, reply): Waiting, held_over: &mut Vec<Waiting>) {
+        if reply.is_closed() {
+            // Who asked was told that it did not happen in time, and nothing of it has been sent yet.
+            return;
+        }
         let key = append.idempotency.as_ref().map(|i| format!("k{}", i.key));
         let event_id = append.message.event_id.as_ref().map(|id| format!("e{}", &**id));
         let names: Vec<_> =
@@ -107,13 +112,13 @@ impl Batch {
 
     async fn append(self, db: &Arc<Db>, conn: &mut Option<Lent>) {
         let appended = match append::append(db, conn, &self.waiting).await {
-            Ok(appended) => appended.into_iter().map(Ok).collect(),
+            Ok(appended) => appended,
             // One of them cannot be stored: the others are to be, each by itself.
             Err(fault) if fault.blames_a_value() && self.waiting.len() > 1 => {
                 let mut appended = Vec::with_capacity(self.waiting.len());
                 for one in &self.waiting {
                     let alone = append::append(db, conn, std::slice::from_ref(one)).await;
-                    appended.push(alone.map(|mut alone| alone.remove(0)).map_err(told));
+                    appended.push(alone.map_err(told).and_then(|mut alone| alone.remove(0)));
                 }
                 appended
             }

@@ -100,9 +100,10 @@ impl Connector {
         Ok(Self { config, settings, tls, any_order: Arc::default() })
     }
 
-    /// To be run on each connection before anything else.
-    pub(crate) fn settings(&self) -> &str {
-        &self.settings
+    /// Sets what each session needs, before anything else is asked of it.
+    pub(crate) async fn set_up(&self, client: &Client) -> Result<(), Fault> {
+        let set = tokio::time::timeout(SESSION_MAX, client.batch_execute(&self.settings)).await;
+        Ok(set.map_err(|late| Error::Unavailable(Arc::new(late)))??)
     }
 
     pub(crate) async fn connect(&self) -> Result<(Client, Connection<Socket, Stream>), Fault> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use pushpull_domain::Timestamp;
 
-use crate::{Db, fault::Fault, migrate, pool::Conn};
+use crate::{Db, fault::Fault, migrate, pool::Conn, tx::unsure};
 
 pub(crate) const DAY_MILLIS: i64 = 24 * 3_600_000;
 /// The tables that lie in partitions.
@@ -57,9 +57,11 @@ impl Db {
                 }
                 conn.batch("COMMIT").await
             };
-            if let Err(fault) = opened.await {
+            let warnings = conn.warnings();
+            let opened = opened.await;
+            if opened.is_err() || conn.warnings() != warnings {
                 conn.discard();
-                return Err(fault);
+                return opened.and(Err(unsure().into()));
             }
         }
         self.newest_day.learn(newest().await?);

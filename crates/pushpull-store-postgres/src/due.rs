@@ -30,6 +30,10 @@ const OWED_ENDPOINTS: &str = "
 pub(crate) async fn owed_endpoints(db: &Arc<Db>) -> Result<Vec<OwedEndpoint>, Fault> {
     let mut owed = owed_endpoints_of_all(db).await?;
     owed.retain(|owed| db.shards.owns(owed.app));
+    // What became due late, by a transaction that waited for long, is not overlooked.
+    for owed in &owed {
+        db.due_from.lower(owed.endpoint, owed.due_at);
+    }
     Ok(owed)
 }
 
@@ -164,6 +168,20 @@ impl Default for DueFrom {
 }
 
 impl DueFrom {
+    /// Every scan begins at the beginning again.
+    pub(crate) fn forget(&self) {
+        self.known.invalidate_all();
+    }
+
+    /// Something alive was seen that is due then.
+    fn lower(&self, endpoint: EndpointNo, due_at: Timestamp) {
+        if let Some(from) = self.known.get(&endpoint)
+            && from.due_at > due_at.as_millis()
+        {
+            self.known.insert(endpoint, From { due_at: due_at.as_millis(), ..from });
+        }
+    }
+
     fn get(&self, endpoint: EndpointNo, now: Timestamp) -> i64 {
         let age = |from: &From| now.as_millis() - from.learnt_at.as_millis();
         match self.known.get(&endpoint) {

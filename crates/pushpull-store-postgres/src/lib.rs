@@ -23,6 +23,7 @@ mod fault;
 pub mod faults;
 mod feed;
 mod import;
+mod lease;
 mod list;
 mod messages;
 mod migrate;
@@ -87,6 +88,8 @@ pub struct Options {
 /// How long the answer to a read, a change or a message is waited for: whoever cannot tell whether the server is alive
 /// says so in time. Longer than the server itself takes before it gives a read up.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// How long what is being written may take when the store is closed.
+const SHUT_MAX: Duration = Duration::from_secs(10);
 /// Most connections that read, and that write.
 const READS_MAX: usize = 8;
 const WRITES_MAX: usize = 8;
@@ -115,6 +118,8 @@ pub(crate) struct Db {
     pub(crate) writes: Arc<Pool>,
     /// Connections of the hot path.
     pub(crate) hot: Arc<Pool>,
+    /// The connection that the node's lease is renewed on: nobody else is to be in its way.
+    pub(crate) leases: Arc<Pool>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) chance: Arc<dyn Chance>,
     pub(crate) sealer: Sealer,
@@ -159,6 +164,7 @@ impl Postgres {
             reads,
             writes,
             hot,
+            leases: pool(Purpose::Writing, 1)?,
             sealer: Sealer::new("endpoint", &options.master_key, &options.older_master_keys),
             clock: options.clock,
             chance: options.chance,
@@ -179,8 +185,8 @@ impl Postgres {
         });
         db.open_day_now(days::day_of(db.clock.now())).await?;
         if options.serves {
-            shards::join(&db).await?;
-            db.tasks.spawn(shards::run(Arc::clone(&db)));
+            lease::join(&db).await?;
+            db.tasks.spawn(lease::run(Arc::clone(&db)));
         }
         db.tasks.spawn(news::run(Arc::clone(&db)));
         Ok(Self { committer: Committer::start(&db), outcomes: settle::Outcomes::start(&db), db })
@@ -190,12 +196,16 @@ impl Postgres {
     pub(crate) async fn shut(&self) {
         self.db.closing.cancel();
         self.db.tasks.close();
-        self.db.tasks.wait().await;
-        if let Err(fault) = shards::leave(&self.db).await {
-            let error = Error::from(fault);
-            tracing::debug!(error = &error as &dyn std::error::Error, "the node's lease runs out by itself");
+        let ended = tokio::time::timeout(SHUT_MAX, async {
+            self.db.tasks.wait().await;
+            lease::leave(&self.db).await
+        });
+        if !matches!(ended.await, Ok(Ok(()))) {
+            tracing::warn!(
+                "the database does not answer: what was being written may be, and the lease runs out by itself"
+            );
         }
-        for pool in [&self.db.reads, &self.db.writes, &self.db.hot] {
+        for pool in [&self.db.reads, &self.db.writes, &self.db.hot, &self.db.leases] {
             pool.close();
         }
     }

@@ -4,7 +4,13 @@
 //! that there are some: it is sent from a connection of its own after the commit and no more often than each
 //! [`THROTTLE`], since PostgreSQL takes a lock of the whole server for it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pushpull_domain::{AppNo, EndpointNo};
 use tokio::{sync::Notify, time::Instant};
@@ -38,27 +44,34 @@ const LOOK: &str = "
 #[derive(Default)]
 pub(crate) struct Hints {
     wanted: Notify,
+    doubts: AtomicBool,
 }
+
+/// So long after a commit of this node's own that may have happened or not, its own news are told too.
+const DOUBT: Duration = Duration::from_mins(5);
 
 impl Hints {
     /// There are news for others.
     pub(crate) fn send(&self) {
         self.wanted.notify_one();
     }
+
+    /// Something that was to be committed may be, at once or when the standby has it: if so, it is found as others find it.
+    pub(crate) fn doubt(&self) {
+        self.doubts.store(true, Ordering::SeqCst);
+    }
 }
 
 /// Sends hints and takes them in, until the store is closed.
 pub(crate) async fn run(db: Arc<Db>) {
-    let mut first = true;
     while !db.closing.is_cancelled() {
-        match connected(&db, first).await {
+        match connected(&db).await {
             Ok(()) => return,
             Err(fault) => {
                 let error = pushpull_store::Error::from(fault);
                 tracing::warn!(error = &error as &dyn std::error::Error, "no news of other nodes");
             }
         }
-        first = false;
         tokio::select! {
             () = tokio::time::sleep(CONNECT_WAIT) => {}
             () = db.closing.cancelled() => {}
@@ -67,14 +80,16 @@ pub(crate) async fn run(db: Arc<Db>) {
 }
 
 /// As long as one connection lasts.
-async fn connected(db: &Arc<Db>, first: bool) -> Result<(), Fault> {
+async fn connected(db: &Arc<Db>) -> Result<(), Fault> {
     let conn = Conn::open(&db.listening).await?;
+    conn.ignore_own_hints().await?;
     conn.batch(&format!("LISTEN {CHANNEL}")).await?;
     let mut snapshot: String = conn.query_one("SELECT pg_current_snapshot()::text", &[]).await?.get(0);
-    if !first {
-        // What was told meanwhile nobody can say any more: the table of news may have been emptied.
-        db.tell_moved();
-    }
+    // What was told meanwhile nobody can say: there was no connection, or the database is not the one it was.
+    db.days.forget();
+    db.due_from.forget();
+    db.tell_moved();
+    let mut own_until = Instant::now();
     let mut next_look = Instant::now() + LOOK_INTERVAL;
     let mut earliest = Instant::now();
     let mut may_send = Instant::now();
@@ -86,7 +101,7 @@ async fn connected(db: &Arc<Db>, first: bool) -> Result<(), Fault> {
                 Heard::Closed => return Err(pushpull_store::Error::Unavailable(Arc::new(
                     std::io::Error::other("the connection for hints was closed"))).into()),
             },
-            () = db.hints.wanted.notified() => to_send = true,
+            () = db.hints.wanted.notified() => to_send = !db.shards.is_alone(),
             () = tokio::time::sleep_until(may_send), if to_send => {
                 to_send = false;
                 may_send = Instant::now() + THROTTLE;
@@ -94,7 +109,11 @@ async fn connected(db: &Arc<Db>, first: bool) -> Result<(), Fault> {
             }
             () = tokio::time::sleep_until(next_look) => {
                 let began = Instant::now();
-                snapshot = look(db, &conn, &snapshot).await?;
+                if db.hints.doubts.swap(false, Ordering::SeqCst) {
+                    own_until = began + DOUBT;
+                }
+                let but = if began < own_until { 0 } else { db.shards.node() };
+                snapshot = look(db, &conn, &snapshot, but).await?;
                 // Somebody's long transaction makes each look dearer: then there are fewer.
                 earliest = Instant::now() + THROTTLE.max(began.elapsed() * 10);
                 next_look = Instant::now() + LOOK_INTERVAL;
@@ -104,9 +123,9 @@ async fn connected(db: &Arc<Db>, first: bool) -> Result<(), Fault> {
     }
 }
 
-/// Tells of what the other nodes committed since a snapshot; the snapshot up to which that is.
-async fn look(db: &Arc<Db>, conn: &Conn, since: &str) -> Result<String, Fault> {
-    let rows = conn.query(LOOK, &[&since, &db.shards.node()]).await?;
+/// Tells of what all nodes but one committed since a snapshot; the snapshot up to which that is.
+async fn look(db: &Arc<Db>, conn: &Conn, since: &str, but: i32) -> Result<String, Fault> {
+    let rows = conn.query(LOOK, &[&since, &but]).await?;
     let numbers = |row: &Row, column| row.get::<_, Option<Vec<i32>>>(column).unwrap_or_default();
     let app = |no: i32| AppNo(no.cast_unsigned());
     let mut news = News::default();
@@ -120,6 +139,8 @@ async fn look(db: &Arc<Db>, conn: &Conn, since: &str) -> Result<String, Fault> {
     // Of what came in several transactions one is told.
     news.rescheduled.sort_unstable();
     news.rescheduled.dedup();
+    news.configured.sort_unstable();
+    news.configured.dedup();
     db.tell(&news);
     Ok(rows.first().map_or_else(|| since.to_owned(), |row| row.get(0)))
 }

@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -20,7 +20,7 @@ use tokio_postgres::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{connect::Connector, fault::Fault};
+use crate::{ANSWER_MAX, connect::Connector, fault::Fault};
 
 /// Most statements that are kept prepared on a connection.
 const STATEMENTS_MAX: usize = 512;
@@ -43,6 +43,8 @@ struct Beside {
     warnings: AtomicU64,
     hints: Notify,
     closed: CancellationToken,
+    /// The process that serves this connection, if its own hints are not to be heard.
+    own: AtomicI32,
 }
 
 /// What was heard of the server.
@@ -68,14 +70,25 @@ impl Conn {
                         heard.warnings.fetch_add(1, Ordering::SeqCst);
                         tracing::warn!(said = %notice.message(), "PostgreSQL warns");
                     }
-                    AsyncMessage::Notification(_) => heard.hints.notify_one(),
+                    AsyncMessage::Notification(hint)
+                        if hint.process_id() != heard.own.load(Ordering::SeqCst) =>
+                    {
+                        heard.hints.notify_one();
+                    }
                     _ => {}
                 }
             }
             heard.closed.cancel();
         });
-        client.batch_execute(connector.settings()).await?;
+        connector.set_up(&client).await?;
         Ok(Self { client, statements: Mutex::default(), beside, unanswered: AtomicUsize::new(0) })
+    }
+
+    /// Hears no hints any more that are sent by this connection.
+    pub(crate) async fn ignore_own_hints(&self) -> Result<(), Fault> {
+        let pid: i32 = self.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+        self.beside.own.store(pid, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Waits for a hint.
@@ -106,11 +119,11 @@ impl Conn {
         if let Some(statement) = known {
             return Ok(statement);
         }
+        #[cfg(not(feature = "faults"))]
+        let text = sql;
         #[cfg(feature = "faults")]
-        let spoilt = crate::faults::spoil(sql);
-        #[cfg(feature = "faults")]
-        let sql = &*spoilt;
-        let statement = self.answered(self.client.prepare_typed(sql, types)).await?;
+        let text = &*crate::faults::spoil(sql);
+        let statement = self.answered(self.client.prepare_typed(text, types)).await?;
         let mut statements = self.statements.lock().expect("nobody panics while holding this lock");
         if statements.len() >= STATEMENTS_MAX {
             statements.clear();
@@ -183,9 +196,11 @@ impl Pool {
         Arc::new(Self { connector, idle: Mutex::default(), permits: Arc::new(Semaphore::new(max)) })
     }
 
-    /// A connection: one that is idle, or a new one; waits as long as as many as may be are lent.
+    /// A connection: one that is idle, or a new one; waits for one as long as an answer may take if as many as may be
+    /// are lent.
     pub(crate) async fn lend(self: &Arc<Self>) -> Result<Lent, Fault> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| Error::Closing)?;
+        let permit = tokio::time::timeout(ANSWER_MAX, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = permit.map_err(|_| Error::Busy)?.map_err(|_| Error::Closing)?;
         let idle = || self.idle.lock().expect("nobody panics while holding this lock").pop();
         let conn = loop {
             match idle() {

@@ -27,7 +27,8 @@ const TRIES_MAX: usize = 5;
 
 /// Writes attempts, and the states they lead to, of deliveries that joined their queues on one day.
 ///
-/// Only a success undoes a cancellation. If the endpoint left push meanwhile there is no next attempt, and no last one:
+/// Only a success undoes what has ended otherwise: a cancellation, or the outcome of another node that brought it while
+/// this one was paused. If the endpoint left push meanwhile there is no next attempt, and no last one:
 /// whoever moves along it now has it before them; one that keeps order was held because of its very first, which must
 /// not be first again. A delivery that is gone took its attempts with it.
 pub(crate) const SETTLE: &str = "
@@ -54,11 +55,11 @@ WITH input AS MATERIALIZED (
     FROM old, today WHERE attempt IS NOT NULL
 )
 UPDATE delivery_{day} d SET
-    state = CASE WHEN d.state >= 3 AND o.state <> 1 THEN d.state WHEN o.state = 2 AND o.left_push THEN 0
+    state = CASE WHEN d.state <> 0 AND o.state <> 1 THEN d.state WHEN o.state = 2 AND o.left_push THEN 0
                  ELSE o.state END,
-    due_at = CASE WHEN d.state >= 3 OR o.left_push IS NOT NULL THEN NULL ELSE o.due_at END,
-    trigger = CASE WHEN d.state >= 3 OR o.state <> 0 THEN 0 ELSE o.trigger END,
-    attempts = o.attempts,
+    due_at = CASE WHEN d.state <> 0 OR o.left_push IS NOT NULL THEN NULL ELSE o.due_at END,
+    trigger = CASE WHEN d.state <> 0 OR o.state <> 0 THEN 0 ELSE o.trigger END,
+    attempts = CASE WHEN d.state <> 0 AND o.state <> 1 THEN d.attempts ELSE o.attempts END,
     last_attempt = coalesce(o.attempt, d.last_attempt),
     last_attempt_day = CASE WHEN o.attempt IS NULL THEN d.last_attempt_day ELSE today.day END
 FROM old o, today WHERE d.key = o.key";
@@ -104,7 +105,7 @@ impl Outcomes {
                         continue;
                     }
                 };
-                let settled = settler.settle(&work, &settlements).await;
+                let settled = settler.settle_all(&work, &settlements).await;
                 // Who asked may have gone away; what was written stays written.
                 drop(reply.send(settled.map_err(Error::from)));
             }
@@ -138,6 +139,30 @@ type Fence = (Vec<i16>, Vec<i64>);
 const REMEMBERED_MAX: usize = 100_000;
 
 impl Settler {
+    /// Writes a batch. An outcome whose values the server refuses keeps no other from being written, and its state is
+    /// written without its attempt.
+    async fn settle_all(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
+        match self.settle(db, settlements).await {
+            Err(fault) if fault.blames_a_value() => {}
+            result => return result,
+        }
+        for settlement in settlements {
+            match self.settle(db, std::slice::from_ref(settlement)).await {
+                Err(fault) if fault.blames_a_value() => {
+                    let error = Error::from(fault);
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "an attempt could not be recorded"
+                    );
+                    let bare = Settlement { attempt: None, ..settlement.clone() };
+                    self.settle(db, &[bare]).await?;
+                }
+                result => result?,
+            }
+        }
+        Ok(())
+    }
+
     async fn settle(&mut self, db: &Arc<Db>, settlements: &[Settlement]) -> Result<(), Fault> {
         for _ in 0..TRIES_MAX {
             match self.settle_once(db, settlements).await {

@@ -7,8 +7,8 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicI32, AtomicU64, Ordering},
+        Mutex,
+        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -16,16 +16,12 @@ use std::{
 use pushpull_domain::{AppNo, Timestamp};
 use tokio::time::Instant;
 
-use crate::{Db, fault::Fault};
-
 /// How many shards there are. Fixed: the migration made them.
 pub(crate) const SHARDS: usize = 64;
 /// How long a lease lasts that is not renewed.
-const LEASE: Duration = Duration::from_secs(4);
+pub(crate) const LEASE: Duration = Duration::from_secs(4);
 /// So much earlier a node takes its own lease for lost: its clock and the database's need not run alike.
 const LEASE_MARGIN: Duration = Duration::from_millis(500);
-/// How often it is renewed.
-const BEAT: Duration = Duration::from_millis(500);
 /// A shard that is handed over is kept at most so long after nothing new is begun, for what is in flight and its
 /// outcomes: longer than an attempt may take.
 const HANDOVER_MAX: Duration = Duration::from_secs(22);
@@ -42,15 +38,17 @@ pub(crate) fn shard_of(app: AppNo) -> usize {
 
 /// The shards that this node holds.
 pub(crate) struct Shards {
-    node: AtomicI32,
+    pub(crate) node: AtomicI32,
     /// A bit for each shard that attempts may begin for.
-    held: AtomicU64,
+    pub(crate) held: AtomicU64,
     /// Until when the lease holds, in milliseconds after `started`.
     until: AtomicU64,
     started: Instant,
     /// Under which epoch each is held. Those that are being handed over are among them.
     epochs: Mutex<[Option<i64>; SHARDS]>,
     handovers: Mutex<Vec<(usize, Instant)>>,
+    /// Whether there was no other node at the last look.
+    alone: AtomicBool,
     /// When it was last warned of a clock that is wrong, in minutes after `started`, counted from 1.
     warned: AtomicU64,
 }
@@ -64,6 +62,7 @@ impl Default for Shards {
             started: Instant::now(),
             epochs: Mutex::new([None; SHARDS]),
             handovers: Mutex::default(),
+            alone: AtomicBool::new(false),
             warned: AtomicU64::new(0),
         }
     }
@@ -75,6 +74,15 @@ impl Shards {
         self.node.load(Ordering::SeqCst)
     }
 
+    /// Whether nobody else has to be told of anything. One that joins looks by itself until it is seen.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.alone.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Ordering::Relaxed);
+    }
+
     /// Whether attempts may begin for an application, now.
     pub(crate) fn owns(&self, app: AppNo) -> bool {
         let held = self.held.load(Ordering::Acquire) & (1 << shard_of(app)) != 0;
@@ -83,7 +91,7 @@ impl Shards {
 
     /// What is due is due by the clock of the node that took it in, and goes out by that of the node that brings it:
     /// where these differ it goes out late. Told of once a minute.
-    fn compare_clocks(&self, own: Timestamp, databases: Timestamp) {
+    pub(crate) fn compare_clocks(&self, own: Timestamp, databases: Timestamp) {
         let off = own.since(databases).max(databases.since(own));
         let minute = 1 + self.started.elapsed().as_secs() / 60;
         if off > CLOCKS_DIFFER && self.warned.swap(minute, Ordering::Relaxed) != minute {
@@ -95,7 +103,7 @@ impl Shards {
         }
     }
 
-    fn lease_holds(&self) -> bool {
+    pub(crate) fn lease_holds(&self) -> bool {
         #[cfg(feature = "faults")]
         if crate::faults::is_committed(crate::faults::Fault::NoFencing) {
             return true;
@@ -109,13 +117,13 @@ impl Shards {
         epochs.iter().enumerate().filter_map(|(no, epoch)| Some((no as i16, (*epoch)?))).unzip()
     }
 
-    fn renewed(&self, asked_at: Instant) {
+    pub(crate) fn renewed(&self, asked_at: Instant) {
         let until = (asked_at + LEASE - LEASE_MARGIN).duration_since(self.started);
         self.until.store(until.as_millis() as u64, Ordering::Release);
     }
 
     /// What the database says this node holds; whether that is something else than before.
-    fn learn(&self, holds: &[(i16, i64)]) -> bool {
+    pub(crate) fn learn(&self, holds: &[(i16, i64)]) -> bool {
         let mut now = [None; SHARDS];
         for (no, epoch) in holds {
             now[*no as usize] = Some(*epoch);
@@ -133,6 +141,31 @@ impl Shards {
         changed | (self.held.swap(held & !leaving, Ordering::AcqRel) != held & !leaving)
     }
 
+    /// These are given back: their handover is over, and whoever takes one, this node too, holds it anew.
+    pub(crate) fn given_back(&self, gone: &[i16]) {
+        let mut handovers = self.handovers.lock().expect("nobody panics while holding this lock");
+        handovers.retain(|(no, _)| !gone.contains(&(*no as i16)));
+    }
+
+    /// Sees to it that this node keeps so many of those it holds: hands over what is too many, or keeps some of what it
+    /// was about to hand over; whether anything changed.
+    pub(crate) fn keep(&self, share: usize, held: usize) -> bool {
+        let leaving = self.handovers.lock().expect("nobody panics while holding this lock").len();
+        let staying = held.saturating_sub(leaving);
+        if staying < share {
+            return self.keep_after_all(share - staying);
+        }
+        self.hand_over(staying - share);
+        staying > share
+    }
+
+    /// Ends so many handovers: others need them no more. What [`Shards::learn`] is told next takes them up again.
+    fn keep_after_all(&self, count: usize) -> bool {
+        let mut handovers = self.handovers.lock().expect("nobody panics while holding this lock");
+        let rest = handovers.len().saturating_sub(count);
+        !handovers.split_off(rest).is_empty()
+    }
+
     /// Begins to hand so many shards over: nothing new is begun for them.
     fn hand_over(&self, count: usize) {
         let mut handovers = self.handovers.lock().expect("nobody panics while holding this lock");
@@ -145,7 +178,7 @@ impl Shards {
     }
 
     /// Those whose handover is over: nothing is under way for them any more, or it takes too long.
-    fn handed_over(&self, is_busy: impl Fn(usize) -> bool) -> Vec<i16> {
+    pub(crate) fn handed_over(&self, is_busy: impl Fn(usize) -> bool) -> Vec<i16> {
         let handovers = self.handovers.lock().expect("nobody panics while holding this lock").clone();
         let is_over = |(no, since): &(usize, Instant)| match since.elapsed() {
             early if early < HANDOVER_MIN => false,
@@ -153,119 +186,6 @@ impl Shards {
         };
         handovers.iter().filter(|handover| is_over(handover)).map(|(no, _)| *no as i16).collect()
     }
-}
-
-/// Renews the lease and tells the database's time; nothing comes back if it had been taken for lost and removed.
-const RENEW: &str = "
-    UPDATE node SET leased_until = clock_timestamp() + $2 * interval '1 ms' WHERE no = $1
-    RETURNING (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-
-const REGISTER: &str = "
-    INSERT INTO node (name, version, leased_until) VALUES ($1, $2, clock_timestamp() + $3 * interval '1 ms') RETURNING no";
-
-/// How many nodes there are, how many came before this one, and how many shards are held by none of them.
-const LOOK: &str = "
-    SELECT (SELECT count(*) FROM node WHERE leased_until > clock_timestamp()),
-        (SELECT count(*) FROM node WHERE leased_until > clock_timestamp() AND no < $1),
-        (SELECT count(*) FROM shard s WHERE NOT EXISTS
-            (SELECT FROM node n WHERE n.no = s.node AND n.leased_until > clock_timestamp()))";
-
-/// Takes at most so many shards that nobody holds.
-const TAKE: &str = "
-    UPDATE shard SET node = $1, epoch = epoch + 1 WHERE no IN (
-        SELECT s.no FROM shard s WHERE NOT EXISTS
-            (SELECT FROM node n WHERE n.no = s.node AND n.leased_until > clock_timestamp())
-        ORDER BY s.no LIMIT $2 FOR UPDATE SKIP LOCKED)";
-
-const GIVE_BACK: &str = "UPDATE shard SET node = NULL, epoch = epoch + 1 WHERE node = $1 AND no = ANY ($2)";
-const HOLDS: &str = "SELECT no, epoch FROM shard WHERE node = $1";
-/// Nodes that are gone, and hold nothing.
-const FORGET: &str = "
-    DELETE FROM node n WHERE leased_until < clock_timestamp() - interval '1 minute'
-        AND NOT EXISTS (SELECT FROM shard s WHERE s.node = n.no)";
-/// What everybody has seen.
-const FORGET_NEWS: &str = "DELETE FROM news WHERE at < clock_timestamp() - interval '1 minute'";
-
-/// Joins the nodes of the store and takes what is free.
-pub(crate) async fn join(db: &Arc<Db>) -> Result<(), Fault> {
-    beat(db).await.map(drop)
-}
-
-/// Renews the lease and keeps this node's share, until the store is closed.
-pub(crate) async fn run(db: Arc<Db>) {
-    let mut ticks = tokio::time::interval(BEAT);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = db.closing.cancelled() => return,
-        }
-        match beat(&db).await {
-            Ok(true) => db.tell_moved(),
-            Ok(false) => {}
-            Err(fault) => {
-                let error = pushpull_store::Error::from(fault);
-                tracing::warn!(error = &error as &dyn std::error::Error, "the node's lease was not renewed");
-            }
-        }
-    }
-}
-
-/// Gives everything back.
-pub(crate) async fn leave(db: &Db) -> Result<(), Fault> {
-    let conn = db.writes.lend().await?;
-    db.shards.held.store(0, Ordering::Release);
-    let node = db.shards.node();
-    conn.execute("UPDATE shard SET node = NULL, epoch = epoch + 1 WHERE node = $1", &[&node]).await?;
-    conn.execute("DELETE FROM node WHERE no = $1", &[&node]).await?;
-    Ok(())
-}
-
-/// One renewal; whether what this node holds has changed.
-async fn beat(db: &Arc<Db>) -> Result<bool, Fault> {
-    let shards = &db.shards;
-    let conn = db.writes.lend().await?;
-    let asked_at = Instant::now();
-    let lease = LEASE.as_millis() as f64;
-    if let Some(renewed) = conn.query_opt(RENEW, &[&shards.node(), &lease]).await? {
-        shards.compare_clocks(db.clock.now(), Timestamp::from_millis(renewed.get(0)));
-    } else {
-        let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-        let row = conn.query_one(REGISTER, &[&name.trim(), &env!("CARGO_PKG_VERSION"), &lease]).await?;
-        shards.node.store(row.get(0), Ordering::SeqCst);
-    }
-    let node = shards.node();
-    let gone = shards.handed_over(|shard| db.is_busy(&|app| shard_of(app) == shard));
-    if !gone.is_empty() {
-        conn.execute(GIVE_BACK, &[&node, &gone]).await?;
-    }
-    let look = conn.query_one(LOOK, &[&node]).await?;
-    let (nodes, before, free): (i64, i64, i64) = (look.get(0), look.get(1), look.get(2));
-    let share = share(nodes.max(1) as usize, before as usize);
-    let mut holds = holds(&conn, node).await?;
-    if free > 0 && holds.len() < share {
-        conn.execute(TAKE, &[&node, &((share - holds.len()) as i64)]).await?;
-        holds = self::holds(&conn, node).await?;
-    }
-    let leaving = shards.handovers.lock().expect("nobody panics while holding this lock").len();
-    let surplus = (holds.len() - leaving.min(holds.len())).saturating_sub(share);
-    shards.hand_over(surplus);
-    // Attempts were not begun meanwhile, as somebody else might have had them.
-    let lapsed = !shards.lease_holds();
-    shards.renewed(asked_at);
-    let changed = shards.learn(&holds) || lapsed || surplus > 0;
-    conn.execute(FORGET, &[]).await?;
-    conn.execute(FORGET_NEWS, &[]).await?;
-    Ok(changed)
-}
-
-/// How many shards are a node's of so many, so many of which came before it: they differ by one at most.
-fn share(nodes: usize, before: usize) -> usize {
-    SHARDS / nodes + usize::from(before < SHARDS % nodes)
-}
-
-async fn holds(conn: &crate::pool::Conn, node: i32) -> Result<Vec<(i16, i64)>, Fault> {
-    Ok(conn.query(HOLDS, &[&node]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 #[cfg(test)]
@@ -291,6 +211,24 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_shard_that_comes_back_is_held_and_a_handover_that_nobody_needs_ends() {
+        let shards = Shards::default();
+        shards.renewed(Instant::now());
+        shards.learn(&[(0, 1), (1, 1), (2, 1)]);
+        assert!(shards.keep(1, 3), "two are too many");
+        assert!(shards.owns(AppNo(0)) && !shards.owns(AppNo(1)) && !shards.owns(AppNo(2)));
+        tokio::time::advance(HANDOVER_MIN).await;
+        let gone = shards.handed_over(|shard| shard == 1);
+        assert_eq!(gone, [2]);
+        shards.given_back(&gone);
+        // Whom they were for has gone: this one takes back what it gave, and keeps what it was about to give.
+        assert!(shards.keep(3, 3));
+        assert!(shards.learn(&[(0, 1), (1, 1), (2, 3)]));
+        assert!((0..3).all(|no| shards.owns(AppNo(no))));
+        assert!(!shards.keep(3, 3) && !shards.learn(&[(0, 1), (1, 1), (2, 3)]), "all is quiet");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_shard_is_kept_as_long_as_attempts_are_under_way_for_it() {
         let shards = Shards::default();
         shards.learn(&[(0, 1), (1, 1)]);
@@ -299,15 +237,6 @@ mod tests {
         assert_eq!(shards.handed_over(|shard| shard == 1), [0]);
         tokio::time::advance(HANDOVER_MAX).await;
         assert_eq!(shards.handed_over(|_| true), [1, 0], "not for ever");
-    }
-
-    #[test]
-    fn shards_are_shared_evenly_and_all_of_them() {
-        for nodes in 1..=100 {
-            let shares: Vec<usize> = (0..nodes).map(|before| share(nodes, before)).collect();
-            assert_eq!(shares.iter().sum::<usize>(), SHARDS);
-            assert!(shares.iter().max().unwrap() - shares.iter().min().unwrap() <= 1);
-        }
     }
 
     #[tokio::test(start_paused = true)]

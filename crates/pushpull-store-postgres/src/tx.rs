@@ -90,11 +90,13 @@ impl Tx {
         let warnings = conn.warnings();
         if let Err(fault) = conn.batch("COMMIT").await {
             conn.discard();
+            self.db.hints.doubt();
             return Err(fault);
         }
         if conn.warnings() != warnings {
             // It is committed here, but perhaps not where it has to be (a wait for the standby that was cut off).
             conn.discard();
+            self.db.hints.doubt();
             return Err(unsure().into());
         }
         drop(conn);

@@ -10,11 +10,12 @@ use std::{
 
 use futures_util::future::join_all;
 use pushpull_domain::{
-    AppNo, Endpoint, FixedClock, Health, Message, Mode, SeededChance, Timestamp, endpoint::DisabledReason,
+    AppNo, DeliveryState, Endpoint, FixedClock, Health, Message, Mode, SeededChance, Timestamp,
+    endpoint::DisabledReason,
 };
 use pushpull_store::{
     CommitListener, Store, WriteError,
-    conformance::fixture::{START, World, new_endpoint},
+    conformance::fixture::{START, World, answer, message, new_endpoint, owed_at},
 };
 use pushpull_store_postgres::{Options, Postgres};
 
@@ -145,4 +146,33 @@ async fn what_an_outcome_made_due_as_the_endpoint_left_push_is_withdrawn() {
     let since = pulled.draining_since.unwrap();
     assert!(world.store.end_draining(endpoint.no, since).await.unwrap());
     assert_eq!(due(&client).await, 0);
+}
+
+/// A failure that comes late, since its node was paused, changes nothing of what another has delivered meanwhile.
+#[tokio::test]
+async fn an_old_failure_does_not_undo_a_success() {
+    let (world, _) = node().await;
+    let app = world.app("one").await;
+    world.endpoint(&app).await;
+    let sent = world.publish(&app, message("{}")).await;
+    let before = world.delivery(&sent).await;
+    let delivered = world.settle(before, answer(200), DeliveryState::Delivered).await;
+    world.settle(before, answer(500), owed_at(START)).await;
+    assert_eq!(world.delivery(&sent).await, delivered);
+    world.owes(0).await;
+}
+
+/// A day that was opened may be lost again, by a promotion of what did not have it: it is opened anew.
+#[tokio::test]
+async fn messages_are_taken_though_the_day_was_lost() {
+    let (world, url) = node().await;
+    let app = world.app("one").await;
+    world.endpoint(&app).await;
+    let lost = "DO $$ DECLARE lost record; BEGIN
+            FOR lost IN SELECT relname FROM pg_class WHERE relname ~ '^(message|delivery|attempt)_[0-9]+$' AND relkind = 'r'
+            LOOP EXECUTE 'DROP TABLE ' || lost.relname; END LOOP;
+            DELETE FROM open_day; DELETE FROM made_day;
+        END $$";
+    connect(&url).await.batch_execute(lost).await.unwrap();
+    assert_eq!(world.publish_many(&app, 3).await.len(), 3);
 }
