@@ -9,15 +9,12 @@ use std::{collections::BTreeSet, net::IpAddr};
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use crate::support::{Client, Home, Server, eventually, json as body, say, variable};
+use crate::support::{Client, Home, Server, eventually, json as body, network, say};
 
 use canary::Canary;
 use names::NameServer;
 
-/// Set for the process inside the network.
-const INSIDE: &str = "PUSHPULL_TORTURE_INSIDE";
 /// Gives every address to this machine, and names to the name server here.
 const NETWORK: &str = "set -e
     ip link set lo up
@@ -141,21 +138,13 @@ const NAMES: &[(&str, &str)] = &[
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_spelling_no_name_and_no_redirect_leads_inside() {
-    if variable(INSIDE).is_some() {
+    if network::is_inside() {
         return inside().await;
     }
     let resolv_conf = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&resolv_conf, "nameserver 127.0.0.1\n").unwrap();
-    let mut network = Command::new("unshare");
-    network.args(["--net", "--mount"]);
-    if !rustix::process::geteuid().is_root() {
-        network.arg("--map-root-user");
-    }
-    network.args(["sh", "-c", NETWORK]).arg(resolv_conf.path()).arg(std::env::current_exe().unwrap());
     let name = "canaries::no_spelling_no_name_and_no_redirect_leads_inside";
-    network.args(["--exact", name, "--nocapture"]).env(INSIDE, "yes").kill_on_drop(true);
-    let ended = network.status().await.unwrap();
-    assert!(ended.success(), "in a network of its own, which takes root or user namespaces: {ended}");
+    network::run_inside(name, NETWORK, resolv_conf.path()).await;
 }
 
 async fn inside() {

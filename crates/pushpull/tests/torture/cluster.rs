@@ -7,6 +7,7 @@
 mod commits;
 mod crossing;
 mod fencing;
+mod network;
 mod nodes;
 mod postgres;
 mod probe;
@@ -17,7 +18,11 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::support::{let_pass, variable};
+use crate::support::{
+    let_pass,
+    network::{is_inside, run_inside},
+    say, variable,
+};
 
 use nodes::{Cluster, LEASE, NODES};
 use probe::Probe;
@@ -142,6 +147,40 @@ async fn a_node_that_is_cut_off_from_the_store_holds_up_nobody_and_comes_back() 
                 cluster.lives.set(node, address);
                 let_pass(long.saturating_sub(cut.elapsed())).await;
                 cluster.lead(node, Way::Open);
+            })
+            .await;
+    }
+    trial.check_answers();
+    trial.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_link_to_the_store_is_down_holds_up_nobody_and_comes_back() {
+    if !rustix::process::geteuid().is_root() {
+        return say(
+            "a link of its own takes root: the way is cut by the proxy alone, in the test beside this one",
+        );
+    }
+    if !is_inside() {
+        let name = "cluster::a_node_whose_link_to_the_store_is_down_holds_up_nobody_and_comes_back";
+        return run_inside(name, network::LINKS, "links").await;
+    }
+    let cluster = Cluster::start().await;
+    let probe = Probe::new(&mut cluster.client(0)).await;
+    let mut trial = Trial::start("cluster links", cluster).await;
+    for (node, long) in [(0, CUT_OFF), (1, LEASE / 2)] {
+        let_pass(trial.dice.millis(1_000, 2_000)).await;
+        trial
+            .breaks(UNTIL_SHARED_OUT, async |cluster, _| {
+                network::set_link(node, false).await;
+                let cut = Instant::now();
+                let address = cluster.lives.hide(node);
+                probe
+                    .measure(&format!("the link of one of three nodes is down for {long:?}"), &cluster.lives)
+                    .await;
+                cluster.lives.set(node, address);
+                let_pass(long.saturating_sub(cut.elapsed())).await;
+                network::set_link(node, true).await;
             })
             .await;
     }

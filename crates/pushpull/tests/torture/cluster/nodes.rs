@@ -7,6 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::{Client, Home, Lives, Server, faulty, let_pass};
 
 use super::{
+    network,
     postgres::Postgres,
     proxy::{Proxy, Way},
 };
@@ -48,9 +49,9 @@ impl Cluster {
         primary.wait_for_standby(waits_for_standby).await;
         let mut ways = Vec::new();
         let mut homes = Vec::new();
-        for _ in 0..NODES {
-            let pair = [Proxy::to(ports[0]).await, Proxy::to(ports[1]).await];
-            let [one, other] = pair.each_ref().map(|way| format!("127.0.0.1:{}", way.port));
+        for node in 0..NODES {
+            let pair = ports.map(|port| Proxy::to(port, network::listen(node)));
+            let [one, other] = pair.each_ref().map(|way| way.address);
             let store = format!("postgres://pushpull@{one},{other}/postgres");
             // Each request that meets a store that is away would be told of.
             let home = Home::new().with("PUSHPULL_STORE", store).with("PUSHPULL_LOG", "off");

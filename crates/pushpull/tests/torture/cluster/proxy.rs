@@ -30,9 +30,9 @@ pub(crate) enum Way {
 const HINT: &[u8] = b"NOTIFY pushpull";
 const NO_HINT: &[u8] = b"SELECT 1       ";
 
-/// A port that leads to another. Closed when it is dropped.
+/// An address that leads to a port of this machine. Closed when it is dropped.
 pub(crate) struct Proxy {
-    pub(crate) port: u16,
+    pub(crate) address: SocketAddr,
     way: watch::Sender<Way>,
     task: JoinHandle<()>,
 }
@@ -45,9 +45,8 @@ impl Drop for Proxy {
 
 impl Proxy {
     #[expect(clippy::disallowed_methods, reason = "aborted when this is dropped")]
-    pub(crate) async fn to(port: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (own, way) = (listener.local_addr().unwrap().port(), watch::Sender::new(Way::Open));
+    pub(crate) fn to(port: u16, listener: TcpListener) -> Self {
+        let (address, way) = (listener.local_addr().unwrap(), watch::Sender::new(Way::Open));
         let led = way.subscribe();
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
@@ -56,7 +55,7 @@ impl Proxy {
                 connections.spawn(lead(stream, port, led.clone()));
             }
         });
-        Self { port: own, way, task }
+        Self { address, way, task }
     }
 
     /// From now on, this becomes of what is sent.

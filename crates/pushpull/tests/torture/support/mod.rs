@@ -4,6 +4,7 @@ mod client;
 mod dice;
 pub(crate) mod faulty;
 mod lives;
+pub(crate) mod network;
 mod posts;
 mod server;
 mod sink;
