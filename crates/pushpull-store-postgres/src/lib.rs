@@ -34,6 +34,7 @@ mod pool;
 mod queue_days;
 mod recovery;
 mod rows;
+mod scratch;
 mod server;
 mod settle;
 mod shards;
@@ -97,6 +98,7 @@ const HOT_MAX: usize = 4;
 
 pub use import::{Figures, Import, ImportError, Plan, Source};
 pub use nodes::Node;
+pub use scratch::ScratchDatabase;
 pub use server::{OpenError, check_url, is_new};
 
 /// A store in a `PostgreSQL` database.

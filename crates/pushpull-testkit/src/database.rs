@@ -35,6 +35,20 @@ pub fn new_database() -> String {
     format!("{host}/{name}?{query}")
 }
 
+/// What a database answers, as text.
+///
+/// # Panics
+/// If it refuses.
+#[track_caller]
+pub fn ask(url: &str, sql: &str) -> String {
+    let asked = Command::new("psql")
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command", sql, url])
+        .output()
+        .expect("psql runs");
+    assert!(asked.status.success(), "{sql}: {}", String::from_utf8_lossy(&asked.stderr));
+    String::from_utf8(asked.stdout).expect("text").trim_end().to_owned()
+}
+
 /// The URL of the server's first database.
 #[expect(clippy::disallowed_methods, reason = "where the server is, is said in the environment")]
 fn server() -> String {

@@ -9,7 +9,7 @@ pub mod receiver;
 pub mod store;
 
 pub use clock::TokioClock;
-pub use database::{new_database, on_postgres};
+pub use database::{ask, new_database, on_postgres};
 pub use hostile::{Hostile, Trick};
 pub use receiver::{Received, Receiver, Reply};
 pub use store::{TestStore, new_app, new_endpoint, new_message};

@@ -65,6 +65,25 @@ fn a_small_run_tells_its_settings_and_figures_and_loses_nothing() {
 }
 
 #[test]
+fn a_store_on_postgres_is_made_and_removed() {
+    let url = pushpull_testkit::new_database();
+    let databases = || {
+        pushpull_testkit::ask(
+            &url,
+            "SELECT count(*) FROM pg_database WHERE datname LIKE 'pushpull_scratch_%'",
+        )
+    };
+    let document = measured(&Home::new(), &["bench", "deliver", "--messages", "200", "--store", &url]);
+    let deliver = &document["scenarios"][0];
+    assert_eq!(deliver["faults"]["lost"], 0);
+    for figure in ["/delivered_per_s", "/cpu_s_per_1k/server", "/disk_bytes_per_message/kept"] {
+        is_told(&deliver["figures"], figure);
+    }
+    assert_eq!(deliver["figures"].pointer("/disk_bytes_per_message/written"), None, "not seen from here");
+    assert_eq!(databases(), "0");
+}
+
+#[test]
 fn each_endpoint_of_a_fan_out_gets_each_message_by_the_timetable() {
     let document = measured(
         &Home::new(),

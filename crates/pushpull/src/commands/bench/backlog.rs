@@ -35,10 +35,10 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Runs it once: empty, beside the backlog, empty again.
 pub(super) async fn run(runtime: &Handle, origin: &Origin, plan: &Plan) -> Result<Run> {
-    let Origin::Own { dir, .. } = origin else {
+    let Origin::Own { dir, postgres, .. } = origin else {
         anyhow::bail!("backlog starts servers of its own: leave --server out")
     };
-    let origin = Origin::Own { dir: dir.clone(), retry_schedule: RETRY_SCHEDULE };
+    let origin = Origin::Own { dir: dir.clone(), postgres: postgres.clone(), retry_schedule: RETRY_SCHEDULE };
     let mut run = Run::default();
     phase("an empty server");
     let empty_before = empty(runtime, &origin, plan, &mut run).await?;

@@ -7,7 +7,13 @@ use clap::Args;
 use pushpull_domain::retry::parse_wait;
 use serde::Serialize;
 
-use super::{hostile, load::Pace, payload, scenario::Scenario, subject::Origin};
+use super::{
+    hostile,
+    load::Pace,
+    payload,
+    scenario::Scenario,
+    subject::{Origin, PostgresServer},
+};
 use crate::config;
 
 /// Most messages of a run, and most pairs of message and endpoint: each is kept in memory.
@@ -37,6 +43,7 @@ Examples:
   pushpull bench deliver --rate 500 --duration 30s
   pushpull bench fan-out --endpoints 50 --messages 5000 --repeat 5 --json
   pushpull bench all --dir /var/tmp
+  pushpull bench deliver long-poll --store postgres://pushpull@localhost/pushpull
   pushpull bench ingest --server http://127.0.0.1:8071 --key-file ./pushpull-data/admin.key
 
 Server, client and receiver share the cores of this machine. Figures compare only with those of the same \
@@ -82,8 +89,14 @@ pub(crate) struct Options {
     /// Where the temporary store is made [default: the system's directory for temporary files]
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
+    /// Give our servers their stores on this PostgreSQL server: a new database for each run, which is dropped after it
+    #[arg(long, value_name = "URL", value_parser = postgres)]
+    store: Option<String>,
+    /// Its first process: what it and its children use counts as the server's
+    #[arg(long, value_name = "PID", requires = "store")]
+    store_pid: Option<u32>,
     /// Measure this server, on this machine and over plain HTTP, instead of one of our own
-    #[arg(long, value_name = "URL", value_parser = address, conflicts_with = "dir")]
+    #[arg(long, value_name = "URL", value_parser = address, conflicts_with_all = ["dir", "store"])]
     server: Option<SocketAddr>,
     #[arg(long, value_name = "FILE", requires = "server", help = KEY_FILE_HELP)]
     key_file: Option<PathBuf>,
@@ -176,7 +189,8 @@ impl Options {
     /// Which server is measured.
     pub(super) fn origin(&self) -> Result<Origin> {
         let Some(address) = self.server else {
-            return Ok(Origin::Own { dir: self.dir.clone(), retry_schedule: RETRY_SCHEDULE });
+            let postgres = self.store.clone().map(|url| PostgresServer { url, pid: self.store_pid });
+            return Ok(Origin::Own { dir: self.dir.clone(), postgres, retry_schedule: RETRY_SCHEDULE });
         };
         let variable = config::environment().find(|(name, _)| name == KEY_FILE_VARIABLE);
         let file = self.key_file.clone().or(variable.map(|(_, file)| file.into()));
@@ -192,6 +206,10 @@ fn address(url: &str) -> Result<SocketAddr, String> {
     let address = text.and_then(|text| text.replace("localhost:", "127.0.0.1:").parse::<SocketAddr>().ok());
     let ours = address.filter(|address| address.ip().is_loopback());
     ours.ok_or("must be a server on this machine, such as http://127.0.0.1:8071".into())
+}
+
+fn postgres(url: &str) -> Result<String, String> {
+    pushpull_store_postgres::check_url(url).map(|()| url.to_owned())
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -275,6 +293,9 @@ mod tests {
             "hostile --endpoints 3",
             "list --size 9000",
             "backlog --server http://127.0.0.1:1",
+            "deliver --store mysql://localhost/x",
+            "deliver --store-pid 7",
+            "deliver --server http://127.0.0.1:1 --store postgres://localhost/x",
             "nothing",
         ] {
             assert!(plans(line).is_err(), "{line}");

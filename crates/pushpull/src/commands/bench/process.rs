@@ -24,6 +24,22 @@ impl Usage {
         Ok(Self { cpu, written })
     }
 
+    /// That of a process, and of all that it started and that live or that it has waited for.
+    pub(super) fn of_tree(pid: u32) -> Result<Self> {
+        let processes = fs::read_dir("/proc").context("read /proc")?;
+        let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+        // Some of them have ended by now.
+        let stats = pids.filter_map(|pid| Some((pid, read(pid, "stat").ok()?)));
+        let cpu = stats.filter_map(|(other, stat)| {
+            if other == pid {
+                times(&stat, 4)
+            } else {
+                times(&stat, 2).filter(|_| parent(&stat) == Some(pid))
+            }
+        });
+        Ok(Self { cpu: cpu.sum(), written: None })
+    }
+
     /// What was used since.
     pub(super) fn since(self, before: Self) -> Self {
         let written = self.written.zip(before.written).map(|(now, before)| now - before);
@@ -55,12 +71,26 @@ pub(super) fn field(text: &str, name: &str) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// Fields 14 and 15 of `/proc/PID/stat` (`proc_pid_stat(5)`). The second, the name, may hold blanks and brackets.
+/// User and system time: fields 14 and 15 of `/proc/PID/stat` (`proc_pid_stat(5)`).
 fn cpu(stat: &str) -> Option<Duration> {
-    let (_, rest) = stat.rsplit_once(") ")?;
-    let mut times = rest.split(' ').skip(11).map(str::parse::<u64>);
-    let ticks = times.next()?.ok()? + times.next()?.ok()?;
+    times(stat, 2)
+}
+
+/// So many fields from the 14th on: two for a process alone, four with those of its children that have ended.
+fn times(stat: &str, count: usize) -> Option<Duration> {
+    let times = fields(stat)?.skip(11).take(count).map(str::parse::<u64>);
+    let ticks = times.sum::<Result<u64, _>>().ok()?;
     Some(Duration::from_secs_f64(ticks as f64 / TICKS))
+}
+
+/// Who started it: field 4.
+fn parent(stat: &str) -> Option<u32> {
+    fields(stat)?.nth(1)?.parse().ok()
+}
+
+/// From the third on. The second, the name, may hold blanks and brackets.
+fn fields(stat: &str) -> Option<impl Iterator<Item = &str>> {
+    stat.rsplit_once(") ").map(|(_, rest)| rest.split(' '))
 }
 
 /// Of the first line of `/proc/stat`: user, nice, system and interrupts, not idle, waiting or stolen.
@@ -79,6 +109,7 @@ mod tests {
     fn the_cpu_time_is_found_behind_any_name() {
         let stat = "42 (a) (b c) S 7 42 42 0 -1 4194560 100 0 0 0 250 50 9 9 20 0 9 0 777 1000000 321 0";
         assert_eq!(cpu(stat), Some(Duration::from_secs(3)));
+        assert_eq!((times(stat, 4), parent(stat)), (Some(Duration::from_millis(3_180)), Some(7)));
         assert_eq!(cpu("42 (a"), None);
     }
 
@@ -100,6 +131,7 @@ mod tests {
     fn this_process_has_used_something() {
         let (resident, peak) = resident_mib(std::process::id()).unwrap();
         assert!(peak >= resident && resident > 0.0);
-        assert!(Usage::of(std::process::id()).is_ok());
+        let alone = Usage::of(std::process::id()).unwrap();
+        assert!(Usage::of_tree(std::process::id()).unwrap().cpu >= alone.cpu);
     }
 }

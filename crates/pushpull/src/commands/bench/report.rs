@@ -9,13 +9,14 @@ use super::{
     figures::{Faults, Figures, Run, shown},
     machine::{Machine, file_system},
     options::Plan,
-    subject::Origin,
+    subject::{Origin, PostgresServer},
 };
 
 /// What is true of every run.
 const SHARED: &str = "server, client and receiver share these cores";
 /// What an acknowledged message of our own server has behind it.
 const FSYNC: &str = "every acknowledged message is fsynced (SQLite, WAL, synchronous=FULL)";
+const FSYNC_POSTGRES: &str = "every acknowledged message is on its stable storage (synchronous_commit=on)";
 
 /// Everything that stays the same while it is measured.
 #[derive(Debug, Serialize)]
@@ -32,6 +33,14 @@ impl Settings {
     /// As they are now.
     pub(super) fn read(origin: &Origin) -> Self {
         let (server, store, fsync) = match origin {
+            Origin::Own { postgres: Some(PostgresServer { pid, .. }), .. } => (
+                "its own process, new for each run".to_owned(),
+                match pid {
+                    Some(_) => "a new PostgreSQL database, whose server's CPU is counted".to_owned(),
+                    None => "a new PostgreSQL database, whose server's CPU is not counted".to_owned(),
+                },
+                FSYNC_POSTGRES,
+            ),
             Origin::Own { dir, .. } => {
                 let system = tempfile::env::temp_dir();
                 let dir: &Path = dir.as_deref().unwrap_or(&system);

@@ -8,8 +8,9 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use pushpull_domain::key;
+use pushpull_store_postgres::ScratchDatabase;
 use pushpull_store_sqlite::FILE_NAME;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -21,8 +22,12 @@ use tokio::{
 };
 
 use super::process::{Usage, resident_mib};
-use crate::{chance::SystemChance, commands::call::Api};
+use crate::{
+    chance::SystemChance,
+    commands::{call::Api, runtime},
+};
 
+const STORE_VARIABLE: &str = "PUSHPULL_STORE";
 /// Longest time until a server says that it is ready.
 const READY_MAX: Duration = Duration::from_mins(2);
 /// Longest time until a server has ended that was told to stop.
@@ -38,10 +43,19 @@ const REST_MAX: Duration = Duration::from_secs(5);
 /// How a server comes to be there.
 #[derive(Clone, Debug)]
 pub(super) enum Origin {
-    /// Started for one run, in a new directory in this one; the system's for temporary files if there is none.
-    Own { dir: Option<PathBuf>, retry_schedule: &'static str },
+    /// Started for one run, in a new directory in this one; the system's for temporary files if there is none. Its
+    /// store is there, or in a new database on a PostgreSQL server.
+    Own { dir: Option<PathBuf>, postgres: Option<PostgresServer>, retry_schedule: &'static str },
     /// Given: its address, an admin key, and its process if that may be looked at.
     Given { address: SocketAddr, key: String, pid: Option<u32> },
+}
+
+/// Where databases are made.
+#[derive(Clone, Debug)]
+pub(super) struct PostgresServer {
+    pub(super) url: String,
+    /// Its first process, if what it uses is to be told.
+    pub(super) pid: Option<u32>,
 }
 
 /// A server at work.
@@ -57,8 +71,28 @@ struct Own {
     process: Process,
     started_in: Duration,
     retry_schedule: &'static str,
+    database: Option<Database>,
     /// Removed after its process has gone.
     home: TempDir,
+}
+
+/// The database of our own server. Removed when this is dropped.
+struct Database {
+    scratch: ScratchDatabase,
+    /// The first process of PostgreSQL.
+    pid: Option<u32>,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let scratch = self.scratch.clone();
+        // Whoever interrupts this waits for it too, and no runtime may be waited for within another.
+        let removing = std::thread::spawn(move || Ok(runtime()?.block_on(scratch.drop())?));
+        let removed: Result<()> = removing.join().unwrap_or_else(|_| Err(anyhow!("it panicked")));
+        if let Err(error) = removed {
+            eprintln!("a database could not be removed: {error:#}");
+        }
+    }
 }
 
 /// Ended when it is dropped.
@@ -78,7 +112,7 @@ impl Subject {
     /// Starts it, or greets the one that is given.
     pub(super) async fn start(origin: &Origin) -> Result<Self> {
         match origin {
-            Origin::Own { dir, retry_schedule } => {
+            Origin::Own { dir, postgres, retry_schedule } => {
                 let home = match dir {
                     Some(dir) => tempfile::tempdir_in(dir),
                     None => tempfile::tempdir(),
@@ -86,7 +120,14 @@ impl Subject {
                 let home = home.context("make a temporary directory")?;
                 let key = key::generate_token(&SystemChance);
                 fs::write(home.path().join("key"), &key).context("write the server's key")?;
-                Self::spawn(home, key, retry_schedule).await
+                let database = match postgres {
+                    None => None,
+                    Some(PostgresServer { url, pid }) => {
+                        let scratch = ScratchDatabase::make(url, &SystemChance).await;
+                        Some(Database { scratch: scratch.context("make a database")?, pid: *pid })
+                    }
+                };
+                Self::spawn(home, key, retry_schedule, database).await
             }
             Origin::Given { address, key, pid } => {
                 let api = Api::new(*address, Some(key.clone()));
@@ -97,17 +138,28 @@ impl Subject {
         }
     }
 
-    async fn spawn(home: TempDir, key: String, retry_schedule: &'static str) -> Result<Self> {
+    async fn spawn(
+        home: TempDir,
+        key: String,
+        retry_schedule: &'static str,
+        database: Option<Database>,
+    ) -> Result<Self> {
         let start = Instant::now();
-        let (process, address) = spawn(home.path(), retry_schedule).await?;
+        let store = database.as_ref().map(|database| database.scratch.url());
+        let (process, address) = spawn(home.path(), retry_schedule, store).await?;
         let pid = process.0.id();
-        let own = Own { process, started_in: start.elapsed(), retry_schedule, home };
+        let own = Own { process, started_in: start.elapsed(), retry_schedule, database, home };
         Ok(Self { address, api: Api::new(address, Some(key.clone())), key, pid, own: Some(own) })
     }
 
-    /// What it has used by now; `None`: its process may not be looked at.
+    /// What it has used by now, and its PostgreSQL server where that may be looked at; `None`: its process may not be.
     pub(super) fn usage(&self) -> Result<Option<Usage>> {
-        self.pid.map(Usage::of).transpose()
+        let usage = self.pid.map(Usage::of).transpose()?;
+        let Some(database) = self.own.as_ref().and_then(|own| own.database.as_ref()) else {
+            return Ok(usage);
+        };
+        let store = database.pid.map(Usage::of_tree).transpose()?.unwrap_or_default();
+        Ok(usage.map(|usage| Usage { cpu: usage.cpu + store.cpu, written: None }))
     }
 
     /// Resident now and at most since its start, in MiB.
@@ -138,14 +190,17 @@ impl Subject {
     pub(super) async fn stop(self) -> Result<Option<u64>> {
         let Some(mut own) = self.own else { return Ok(None) };
         own.process.end().await?;
-        store_bytes(&data(own.home.path())).map(Some)
+        match &own.database {
+            Some(database) => database.scratch.size().await.context("look at the server's store").map(Some),
+            None => store_bytes(&data(own.home.path())).map(Some),
+        }
     }
 
     /// Stops our own and starts it again on the same store.
     pub(super) async fn restart(self) -> Result<Self> {
         let mut own = self.own.context("a server that is given is not restarted")?;
         own.process.end().await?;
-        Self::spawn(own.home, self.key, own.retry_schedule).await
+        Self::spawn(own.home, self.key, own.retry_schedule, own.database).await
     }
 
     /// Makes something; its id.
@@ -203,7 +258,7 @@ fn data(home: &Path) -> PathBuf {
 }
 
 /// Starts this program as a server that sees nothing of our environment; when this returns, it is ready.
-async fn spawn(home: &Path, retry_schedule: &str) -> Result<(Process, SocketAddr)> {
+async fn spawn(home: &Path, retry_schedule: &str, store: Option<String>) -> Result<(Process, SocketAddr)> {
     let child = Command::new(std::env::current_exe().context("find this program")?)
         .args(["serve", "--log", "error", "--listen", "127.0.0.1:0", "--egress-allow", "127.0.0.1/32"])
         .args(["--shutdown-timeout", "2s", "--retry-schedule", retry_schedule])
@@ -212,6 +267,8 @@ async fn spawn(home: &Path, retry_schedule: &str) -> Result<(Process, SocketAddr
         .arg("--admin-key-file")
         .arg(home.join("key"))
         .env_clear()
+        // Not an argument, which anybody may see.
+        .envs(store.map(|store| (STORE_VARIABLE, store)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
