@@ -14,6 +14,9 @@ const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_first.sql")];
 /// Held while migrating, so that of nodes that start at once one migrates and the others wait: an arbitrary number.
 pub(crate) const LOCK: i64 = 0x7075_7368_7075_6c6c;
 
+/// So often a migration begins that others are in the way of.
+const TRIES_MAX: u32 = 10;
+
 /// Brings a store to the newest version.
 pub(crate) async fn run(conn: &Conn) -> Result<(), Fault> {
     run_all(conn, MIGRATIONS).await
@@ -44,14 +47,7 @@ async fn migrate(conn: &Conn, migrations: &[&str]) -> Result<(), Fault> {
                 return Err(refused(format!("migration {version} is another one than this program's")));
             }
             None => {
-                conn.batch("BEGIN").await?;
-                conn.batch(sql).await?;
-                conn.execute(
-                    "INSERT INTO schema_version (version, checksum) VALUES ($1, $2)",
-                    &[&version, &checksum.as_ref()],
-                )
-                .await?;
-                conn.batch("COMMIT").await?;
+                add(conn, version, sql, checksum.as_ref()).await?;
                 tracing::info!(version, "migrated the store");
             }
         }
@@ -63,6 +59,95 @@ async fn migrate(conn: &Conn, migrations: &[&str]) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Takes one step. Nodes of the version before are at work: where their locks and ours cross, it begins anew.
+async fn add(conn: &Conn, version: i32, sql: &str, checksum: &[u8]) -> Result<(), Fault> {
+    let mut tries = 1;
+    loop {
+        match try_to_add(conn, version, sql, checksum).await {
+            Err(fault) if fault.is_collision() && tries < TRIES_MAX => {
+                conn.batch("ROLLBACK").await?;
+                tries += 1;
+            }
+            added => return added,
+        }
+    }
+}
+
+async fn try_to_add(conn: &Conn, version: i32, sql: &str, checksum: &[u8]) -> Result<(), Fault> {
+    conn.batch("BEGIN").await?;
+    conn.batch(sql).await?;
+    let added = "INSERT INTO schema_version (version, checksum) VALUES ($1, $2)";
+    conn.execute(added, &[&version, &checksum]).await?;
+    conn.batch("COMMIT").await
+}
+
 fn refused(what: String) -> Fault {
     Error::Inconsistent { table: "schema_version", row: "-".into(), what }.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_postgres::{Client, NoTls};
+
+    use super::*;
+    use crate::connect::{Connector, Purpose};
+
+    const FIRST: &str = "CREATE TABLE one (a integer); CREATE TABLE two (a integer)";
+    const SECOND: &str = "ALTER TABLE one ADD COLUMN b integer; ALTER TABLE two ADD COLUMN b integer";
+
+    async fn migrated() -> (Conn, String) {
+        let url = pushpull_testkit::new_database();
+        let conn = Conn::open(&Connector::new(&url, Purpose::Writing).unwrap()).await.unwrap();
+        run_all(&conn, &[FIRST]).await.unwrap();
+        (conn, url)
+    }
+
+    async fn columns(conn: &Conn) -> i64 {
+        let sql = "SELECT count(*) FROM information_schema.columns WHERE table_name IN ('one', 'two')";
+        conn.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
+    async fn until_waiting(other: &Client) {
+        let sql = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+                   WHERE datname = current_database() AND locktype = 'relation' AND NOT granted)";
+        while !other.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_leaves_nothing_of_itself() {
+        let (conn, url) = migrated().await;
+        assert!(
+            run_all(&conn, &[FIRST, "ALTER TABLE one ADD COLUMN b integer; SELECT 1 / 0"]).await.is_err()
+        );
+        drop(conn);
+        let conn = Conn::open(&Connector::new(&url, Purpose::Writing).unwrap()).await.unwrap();
+        assert_eq!(columns(&conn).await, 2);
+        run_all(&conn, &[FIRST, SECOND]).await.unwrap();
+        assert_eq!(columns(&conn).await, 4);
+        run_all(&conn, &[FIRST, SECOND]).await.unwrap();
+        assert!(run_all(&conn, &[FIRST]).await.is_err(), "it is of a newer program");
+        assert!(run_all(&conn, &[SECOND, FIRST]).await.is_err(), "it is of another program");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_meets_those_at_work_begins_anew() {
+        let (conn, url) = migrated().await;
+        let (mut other, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
+        let connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+        // Of those who wait for each other it is not this one that gives up.
+        other.batch_execute("SET deadlock_timeout = '10min'").await.unwrap();
+        let at_work = async {
+            let work = other.transaction().await.unwrap();
+            work.batch_execute("INSERT INTO two VALUES (1)").await.unwrap();
+            until_waiting(work.client()).await;
+            work.batch_execute("INSERT INTO one VALUES (1)").await.unwrap();
+            work.commit().await.unwrap();
+        };
+        let (stepped, ()) = tokio::join!(run_all(&conn, &[FIRST, SECOND]), at_work);
+        stepped.unwrap();
+        assert_eq!(columns(&conn).await, 4);
+        drop(connection);
+    }
 }

@@ -38,13 +38,17 @@ impl InDatabase {
     pub(crate) fn new() -> Self {
         Self { url: tokio::sync::OnceCell::new() }
     }
+
+    /// Its database, made at first.
+    pub(crate) async fn url(&self) -> &str {
+        self.url.get_or_init(async || new_database()).await
+    }
 }
 
 impl Maker for InDatabase {
     fn open(&self, clock: Arc<FixedClock>) -> BoxFuture<'_, Arc<dyn Store>> {
         Box::pin(async move {
-            let url = self.url.get_or_init(async || new_database()).await;
-            Arc::new(Postgres::open(options(url, clock)).await.unwrap()) as Arc<dyn Store>
+            Arc::new(Postgres::open(options(self.url().await, clock)).await.unwrap()) as Arc<dyn Store>
         })
     }
 
