@@ -135,7 +135,8 @@ mod tests {
     async fn a_step_that_meets_those_at_work_begins_anew() {
         let (conn, url) = migrated().await;
         let (mut other, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        let connection = tokio_util::task::AbortOnDropHandle::new(tokio::spawn(connection));
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(connection);
         // Of those who wait for each other it is not this one that gives up.
         other.batch_execute("SET deadlock_timeout = '10min'").await.unwrap();
         let at_work = async {
@@ -148,6 +149,5 @@ mod tests {
         let (stepped, ()) = tokio::join!(run_all(&conn, &[FIRST, SECOND]), at_work);
         stepped.unwrap();
         assert_eq!(columns(&conn).await, 4);
-        drop(connection);
     }
 }
