@@ -1,6 +1,6 @@
 //! A node that sleeps in the middle of much to do, and wakes when somebody else is doing it.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
@@ -13,6 +13,9 @@ use super::nodes::{Cluster, LEASE, NODES};
 const APPS: usize = 24;
 /// So many messages a second each of them gets.
 const RATE: u64 = 10;
+const SECOND: Duration = Duration::from_secs(1);
+/// What a limit that is begun anew, by the next node and by the one that woke, may add.
+const BEGUN_ANEW: Duration = Duration::from_secs(2);
 /// Messages of each: more than go out while this is looked at.
 const MESSAGES: usize = 250;
 /// Since when another node must have what was the sleeper's.
@@ -47,7 +50,8 @@ async fn a_node_that_wakes_does_not_go_on_with_what_others_do_by_now() {
     ));
     assert!(late > 0, "all was delivered before");
     assert!(after <= AGAIN_MAX, "{after} were delivered by the others, and by the sleeper once more");
-    out_of_order(&ledger);
+    check_order(&ledger);
+    check_rate(&ledger);
 }
 
 /// Makes an application whose endpoint is slow, and gives it much to do.
@@ -73,8 +77,29 @@ fn again(ledger: &Ledger, moment: Instant) -> (usize, usize) {
     (before.len(), after.len())
 }
 
+/// No endpoint gets more than its limit allows, whoever brings it: the next node may begin anew, but not beside the one
+/// before.
+fn check_rate(ledger: &Ledger) {
+    let mut arrivals = BTreeMap::<&str, Vec<Instant>>::new();
+    for ((path, _), of_message) in ledger {
+        arrivals.entry(path).or_default().extend(of_message.iter().map(|arrival| arrival.at));
+    }
+    assert_eq!(arrivals.len(), APPS);
+    let mut most = 0;
+    for (path, mut times) in arrivals {
+        times.sort_unstable();
+        let within = |since: Instant| times.iter().filter(|at| (since..since + SECOND).contains(at)).count();
+        most = times.iter().map(|at| within(*at)).max().unwrap_or(0).max(most);
+        let lasted = times[times.len() - 1] - times[0];
+        let allowed = RATE as f64 * (lasted + BEGUN_ANEW).as_secs_f64();
+        assert!(times.len() as f64 <= allowed, "{path}: {} in {lasted:?}", times.len());
+    }
+    say(format!("at most {most} in a second, of {RATE}"));
+    assert!(most <= 2 * RATE as usize, "{most} in a second");
+}
+
 /// Each message arrived first after the ones before it.
-fn out_of_order(ledger: &Ledger) {
+fn check_order(ledger: &Ledger) {
     let mut firsts: Vec<_> = ledger
         .iter()
         .map(|((path, id), arrivals)| (path, crate::kill::books::position(id), arrivals[0].at))
