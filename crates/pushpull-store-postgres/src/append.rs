@@ -5,12 +5,15 @@
 //! The numbers are taken from the newest rows, not from counters: a row that is changed with each batch would leave a
 //! dead version each time.
 
-use std::{collections::HashSet, sync::Arc};
+mod input;
+
+use std::sync::Arc;
 
 use pushpull_domain::{DeliveryKey, Message, MessageId, MessageKey, Payload, Position, Seq, Timestamp};
-use pushpull_store::{Append, Appended, Error, Target, codec};
+use pushpull_store::{Append, Appended, Error, codec};
 use tokio_postgres::{Row, types::ToSql};
 
+use self::input::Input;
 use crate::{
     Db,
     fault::Fault,
@@ -249,30 +252,7 @@ async fn write(
         (conn.prepare(LOCK).await?, conn.prepare(&APPEND.replace("{day}", &day.to_string())).await?);
     let idempotent_since = now.as_millis() - IDEMPOTENCY_KEPT_MS;
     let (now, wall, node) = (now.as_millis(), wall.as_millis(), db.shards.node());
-    let params: [&(dyn ToSql + Sync); 22] = [
-        &input.app,
-        &input.version,
-        &input.salt,
-        &input.event_type,
-        &input.channels,
-        &input.tags,
-        &input.event_id,
-        &input.content_type,
-        &input.deliver_at,
-        &input.payload_expires_at,
-        &input.payload,
-        &input.idempotency_key,
-        &input.request_hash,
-        &input.apps,
-        &idempotent_since,
-        &now,
-        &wall,
-        &input.endpoints,
-        &input.target_n,
-        &input.target_endpoint,
-        &input.target_pushed,
-        &node,
-    ];
+    let params = input.params([&idempotent_since, &now, &wall, &node]);
     let locked: [&(dyn ToSql + Sync); 1] = [&input.apps];
     let client = conn.client();
     let warnings = conn.warnings();
@@ -295,65 +275,6 @@ async fn write(
     }
     let newest_day = rows.first().map_or(day, |row| row.get(6));
     Ok(Written { verdicts: rows.iter().map(Verdict::of).collect(), newest_day })
-}
-
-/// The messages of a batch, column by column.
-#[derive(Default)]
-struct Input<'a> {
-    app: Vec<i32>,
-    version: Vec<i64>,
-    salt: Vec<i64>,
-    event_type: Vec<&'a str>,
-    channels: Vec<Option<String>>,
-    tags: Vec<Option<String>>,
-    event_id: Vec<Option<&'a str>>,
-    content_type: Vec<Option<&'a str>>,
-    deliver_at: Vec<Option<i64>>,
-    payload_expires_at: Vec<Option<i64>>,
-    payload: Vec<&'a [u8]>,
-    idempotency_key: Vec<Option<&'a str>>,
-    request_hash: Vec<Option<&'a [u8]>>,
-    apps: Vec<i32>,
-    endpoints: Vec<i32>,
-    target_n: Vec<i64>,
-    target_endpoint: Vec<i32>,
-    target_pushed: Vec<bool>,
-}
-
-impl<'a> Input<'a> {
-    fn of(appends: &'a [Append], salts: &[u64]) -> Self {
-        let mut input = Self::default();
-        for (n, (append, salt)) in (1_i64..).zip(appends.iter().zip(salts)) {
-            let message = &append.message;
-            input.app.push(append.app.0.cast_signed());
-            input.version.push(append.version.cast_signed());
-            input.salt.push(salt.cast_signed());
-            input.event_type.push(&message.event_type);
-            input.channels.push(codec::words(message.channels.iter().map(|c| &**c)));
-            input.tags.push(codec::words(message.tags.iter().map(|t| &**t)));
-            input.event_id.push(message.event_id.as_deref());
-            input.content_type.push(message.content_type.as_deref());
-            input.deliver_at.push(message.deliver_at.map(Timestamp::as_millis));
-            input.payload_expires_at.push(message.payload_expires_at.map(Timestamp::as_millis));
-            input.payload.push(&message.payload);
-            input.idempotency_key.push(append.idempotency.as_ref().map(|i| &*i.key));
-            input.request_hash.push(append.idempotency.as_ref().map(|i| &i.request_hash[..]));
-            for Target { endpoint, pushed } in &append.targets {
-                input.target_n.push(n);
-                input.target_endpoint.push(endpoint.0.cast_signed());
-                input.target_pushed.push(*pushed);
-            }
-        }
-        input.apps = distinct(&input.app);
-        input.endpoints = distinct(&input.target_endpoint);
-        input
-    }
-}
-
-fn distinct(numbers: &[i32]) -> Vec<i32> {
-    let mut numbers: Vec<i32> = numbers.iter().copied().collect::<HashSet<_>>().into_iter().collect();
-    numbers.sort_unstable();
-    numbers
 }
 
 fn build(append: &Append, salt: u64, key: i64, created_at: i64, seqs: &[i64]) -> Message {

@@ -1,23 +1,22 @@
 //! What came of attempts, written in batches: one round trip for each.
 
+mod round;
+
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
-use pushpull_domain::{
-    Delivery, DeliveryState, EndpointNo, Timestamp,
-    attempt::{Attempt, Outcome},
-};
+use pushpull_domain::EndpointNo;
 use pushpull_store::{Error, Settlement, codec};
 use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::types::ToSql;
 
+use self::round::{Fence, Round};
 use crate::{
     Db,
     fault::Fault,
     pool::{Conn, Lent},
-    rows::state_number,
     shards::{SHARDS, shard_of},
     tx::unsure,
 };
@@ -131,9 +130,6 @@ struct Settler {
     /// The shards that this was true of, and their epochs.
     fence: Fence,
 }
-
-/// Shards and the epochs under which they are held: an outcome of another is not written.
-type Fence = (Vec<i16>, Vec<i64>);
 
 /// Endpoints whose newest attempt is remembered.
 const REMEMBERED_MAX: usize = 100_000;
@@ -267,93 +263,6 @@ impl Settler {
         let last = self.last_attempt.get_mut(&endpoint)?;
         *last += 1;
         Some(*last)
-    }
-}
-
-/// Settlements that are written by one statement, column by column.
-#[derive(Default)]
-struct Round<'s> {
-    key: Vec<i64>,
-    endpoint: Vec<i32>,
-    state: Vec<i16>,
-    due_at: Vec<Option<i64>>,
-    trigger: Vec<i16>,
-    attempts: Vec<i32>,
-    attempt: Vec<Option<i64>>,
-    salt: Vec<i64>,
-    started_at: Vec<Option<i64>>,
-    attempt_trigger: Vec<Option<i16>>,
-    url: Vec<Option<&'s str>>,
-    status: Vec<Option<i16>>,
-    class: Vec<Option<i16>>,
-    detail: Vec<Option<String>>,
-    timings: Vec<Option<Vec<u8>>>,
-    body: Vec<Option<&'s [u8]>>,
-}
-
-impl<'s> Round<'s> {
-    fn push(&mut self, db: &Db, key: i64, settlement: &'s Settlement, number: Option<i64>) {
-        let Delivery { key: place, state, attempts, .. } = settlement.delivery;
-        let (due_at, trigger) = match state {
-            DeliveryState::Owed { due_at, trigger } => (due_at.map(Timestamp::as_millis), trigger as i16),
-            DeliveryState::Delivered | DeliveryState::Exhausted | DeliveryState::Cancelled(_) => (None, 0),
-        };
-        self.key.push(key);
-        self.endpoint.push(place.endpoint.0.cast_signed());
-        self.state.push(state_number(state));
-        self.due_at.push(due_at);
-        self.trigger.push(trigger);
-        self.attempts.push(attempts.cast_signed());
-        let attempt = settlement.attempt.as_ref().filter(|_| number.is_some());
-        self.attempt.push(number.map(|n| codec::attempt_key(place.endpoint, n.cast_unsigned())));
-        self.salt.push(db.chance.word().cast_signed());
-        self.push_attempt(attempt);
-    }
-
-    fn push_attempt(&mut self, attempt: Option<&'s (Attempt, Arc<str>)>) {
-        let (made, url) = match attempt {
-            Some((made, url)) => (Some(made), Some(&**url)),
-            None => (None, None),
-        };
-        let (detail, body) = match made.map(|made| &made.outcome) {
-            Some(Outcome::Delivered { body, .. } | Outcome::Refused { body, .. }) => {
-                (None, (!body.is_empty()).then_some(&body[..]))
-            }
-            // PostgreSQL's texts hold no NUL.
-            Some(Outcome::Failed { detail, .. }) => (Some(detail.replace('\0', "\u{fffd}")), None),
-            None => (None, None),
-        };
-        self.started_at.push(made.map(|made| made.started_at.as_millis()));
-        self.attempt_trigger.push(made.map(|made| made.trigger as i16));
-        self.url.push(url);
-        self.status.push(made.and_then(|made| made.outcome.status()).map(u16::cast_signed));
-        self.class.push(made.and_then(|made| made.outcome.class()).map(|class| class as i16));
-        self.detail.push(detail);
-        self.timings.push(made.map(|made| codec::timings(&made.timings)));
-        self.body.push(body);
-    }
-
-    fn params<'p>(&'p self, fence: &'p Fence) -> [&'p (dyn ToSql + Sync); 18] {
-        [
-            &self.key,
-            &self.endpoint,
-            &self.state,
-            &self.due_at,
-            &self.trigger,
-            &self.attempts,
-            &self.attempt,
-            &self.salt,
-            &self.started_at,
-            &self.attempt_trigger,
-            &self.url,
-            &self.status,
-            &self.class,
-            &self.detail,
-            &self.timings,
-            &self.body,
-            &fence.0,
-            &fence.1,
-        ]
     }
 }
 
