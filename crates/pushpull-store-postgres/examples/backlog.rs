@@ -1,12 +1,19 @@
 //! Measures what a look at a long backlog costs, also while somebody holds a transaction open and after it has ended.
 //!
-//! `cargo run --release -p pushpull-store-postgres --example backlog -- URL [ROWS] [MINUTES]`: an empty database, how
-//! many deliveries are owed (1,000,000), and how long the foreign transaction is held (10). Prints for each span the
+//! `cargo run --release -p pushpull-store-postgres --example backlog -- URL [ROWS] [MINUTES] [DAYS]`: an empty database,
+//! how many deliveries are owed (1,000,000), how long the foreign transaction is held (10), and how many days before
+//! have partitions (0). Prints for each span the
 //! 50th, 99th and 100th hundredth of the time of `due` for 256 deliveries, and dead rows for each delivery.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measurement, told to who runs it")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -26,7 +33,11 @@ const PAGE: usize = 256;
 /// Looks a second: some 1,280 deliveries.
 const LOOKS: u32 = 5;
 
-struct SystemClock;
+/// What the machine's says, or so many days before.
+#[derive(Default)]
+struct SystemClock {
+    days_ago: AtomicU64,
+}
 
 impl Clock for SystemClock {
     #[expect(
@@ -35,7 +46,8 @@ impl Clock for SystemClock {
     )]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap())
+        let then = since - Duration::from_hours(24 * self.days_ago.load(Ordering::SeqCst));
+        Timestamp::from_millis(i64::try_from(then.as_millis()).unwrap())
     }
 }
 
@@ -45,7 +57,9 @@ async fn main() {
     let url = args.next().expect("a URL");
     let rows: usize = args.next().map_or(1_000_000, |rows| rows.parse().unwrap());
     let minutes: u64 = args.next().map_or(10, |minutes| minutes.parse().unwrap());
-    let bench = Bench::open(&url).await;
+    let days: u64 = args.next().map_or(0, |days| days.parse().unwrap());
+    let bench = Bench::open(&url, days).await;
+    bench.begin(days).await;
     bench.fill(rows).await;
     println!("{rows} deliveries are owed");
     bench.span("before", Duration::from_secs(30)).await;
@@ -62,6 +76,7 @@ async fn main() {
 }
 
 struct Bench {
+    clock: Arc<SystemClock>,
     store: Arc<Postgres>,
     log: Log,
     look: Client,
@@ -70,10 +85,11 @@ struct Bench {
 }
 
 impl Bench {
-    async fn open(url: &str) -> Self {
+    async fn open(url: &str, days: u64) -> Self {
+        let clock = Arc::new(SystemClock { days_ago: AtomicU64::new(days) });
         let options = Options {
             url: url.to_owned(),
-            clock: Arc::new(SystemClock),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
             chance: Arc::new(SeededChance::new(7)),
             master_key: MasterKey::new([7; 32]),
             older_master_keys: Vec::new(),
@@ -81,24 +97,48 @@ impl Bench {
         };
         let store = Arc::new(Postgres::open(options).await.unwrap());
         let log = Log::new(Arc::clone(&store) as Arc<dyn Store>);
-        let id = pushpull_domain::EnvironmentId::new(SystemClock.now(), [1; 15]);
+        let id = pushpull_domain::EnvironmentId::new(clock.now(), [1; 15]);
         let environment = log.store().first_environment(id, "bench").await.unwrap();
         let app = log.store().create_app(new_app(environment.no, "bench")).await.unwrap();
         let endpoint = new_endpoint(app.no, "https://receiver.test/");
         let endpoint = log.store().create_endpoint(endpoint).await.unwrap();
-        Self { store, log, look: connect(url).await, app, endpoint }
+        Self { clock, store, log, look: connect(url).await, app, endpoint }
     }
 
-    async fn fill(&self, rows: usize) {
-        let app = self.log.store().app_by_no(self.app.no).await.unwrap().unwrap();
-        let payload = format!("{{\"filler\":\"{}\"}}", "x".repeat(1_000));
-        for _ in 0..rows.div_ceil(PAGE * 4) {
-            let published = (0..PAGE * 4).map(|_| self.log.publish(&app, new_message(&payload), None));
-            join_all(published).await.into_iter().for_each(|published| drop(published.unwrap()));
+    /// A message on each of so many days before, delivered.
+    async fn begin(&self, days: u64) {
+        for days_ago in (0..days).rev() {
+            self.publish(1).await;
+            self.look().await;
+            self.clock.days_ago.store(days_ago, Ordering::SeqCst);
         }
     }
 
-    /// Looks and settles what was found, at a steady pace.
+    async fn publish(&self, count: usize) {
+        let app = self.log.store().app_by_no(self.app.no).await.unwrap().unwrap();
+        let payload = format!("{{\"filler\":\"{}\"}}", "x".repeat(1_000));
+        let published = (0..count).map(|_| self.log.publish(&app, new_message(&payload), None));
+        join_all(published).await.into_iter().for_each(|published| drop(published.unwrap()));
+    }
+
+    async fn fill(&self, rows: usize) {
+        for _ in 0..rows.div_ceil(PAGE * 4) {
+            self.publish(PAGE * 4).await;
+        }
+    }
+
+    /// Looks and settles what was found; how long the look took, and how much was found.
+    async fn look(&self) -> (Duration, usize) {
+        let asked = Instant::now();
+        let order = DueOrder::ByTime { until: self.clock.now() };
+        let page = self.store.due(self.endpoint.no, order, Vec::new(), PAGE).await.unwrap();
+        let took = asked.elapsed();
+        let settlements = page.items.iter().map(|due| answered(due.delivery, self.clock.now())).collect();
+        self.store.settle(settlements).await.unwrap();
+        (took, page.items.len())
+    }
+
+    /// Looks at a steady pace.
     async fn span(&self, name: &str, lasts: Duration) {
         let before = self.updates().await;
         let (mut times, mut delivered) = (Vec::new(), 0);
@@ -106,13 +146,9 @@ impl Bench {
         let end = Instant::now() + lasts;
         while Instant::now() < end {
             ticks.tick().await;
-            let asked = Instant::now();
-            let order = DueOrder::ByTime { until: SystemClock.now() };
-            let page = self.store.due(self.endpoint.no, order, Vec::new(), PAGE).await.unwrap();
-            times.push(asked.elapsed());
-            delivered += page.items.len();
-            let settlements = page.items.iter().map(|due| answered(due.delivery)).collect();
-            self.store.settle(settlements).await.unwrap();
+            let (took, found) = self.look().await;
+            times.push(took);
+            delivered += found;
         }
         times.sort_unstable();
         let at = |hundredth: usize| times[(times.len() - 1) * hundredth / 100].as_secs_f64() * 1e3;
@@ -134,14 +170,9 @@ impl Bench {
     }
 }
 
-fn answered(delivery: Delivery) -> Settlement {
+fn answered(delivery: Delivery, started_at: Timestamp) -> Settlement {
     let outcome = Outcome::Delivered { status: 200, body: Bytes::new() };
-    let attempt = Attempt {
-        started_at: SystemClock.now(),
-        trigger: Trigger::Scheduled,
-        outcome,
-        timings: Timings::default(),
-    };
+    let attempt = Attempt { started_at, trigger: Trigger::Scheduled, outcome, timings: Timings::default() };
     let delivery = Delivery { state: DeliveryState::Delivered, attempts: delivery.attempts + 1, ..delivery };
     Settlement { delivery, attempt: Some((attempt, Arc::from("https://receiver.test/"))) }
 }
