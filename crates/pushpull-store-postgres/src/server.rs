@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use pushpull_domain::seal::MasterKey;
 use pushpull_store::Error;
-use tokio_postgres::{Config, error::SqlState};
+use tokio_postgres::Config;
 
 use crate::{
     connect::{Connector, Purpose},
@@ -44,8 +44,16 @@ pub enum OpenError {
     Right {
         /// Who.
         user: String,
-        /// What the server said.
+        /// What it may not do.
         said: String,
+    },
+    /// What is there was made by another user, without whom no day can be added to it.
+    #[error("the tables belong to PostgreSQL user {owner}, and this is {user}: connect as {owner}")]
+    Owner {
+        /// Who.
+        user: String,
+        /// Whose they are.
+        owner: String,
     },
     /// The database was written to with another master key.
     #[error(
@@ -98,24 +106,41 @@ pub async fn is_new(url: &str) -> Result<bool, OpenError> {
 pub(crate) async fn check(conn: &Conn, pool: &Arc<Pool>) -> Result<(), OpenError> {
     let server = conn
         .query_one(
-            "SELECT current_setting('server_version_num')::integer / 10000, current_setting('server_version'),
-                 current_setting('server_encoding'), current_user::text,
+            "SELECT current_setting('server_version_num')::integer, current_setting('server_version'),
+                 current_setting('server_encoding'), quote_ident(current_user),
                  has_schema_privilege(current_schema(), 'CREATE')",
             &[],
         )
         .await?;
-    if server.get::<_, i32>(0) < VERSION_MIN {
-        return Err(OpenError::TooOld { found: server.get(1) });
-    }
+    refuse_old(server.get(0), server.get(1))?;
     if server.get::<_, &str>(2) != "UTF8" {
         return Err(OpenError::Encoding { found: server.get(2) });
     }
+    let user = || server.get::<_, String>(3);
+    let owner = conn
+        .query_opt(
+            "SELECT quote_ident(pg_get_userbyid(relowner)), pg_has_role(relowner, 'USAGE')
+             FROM pg_class WHERE oid = to_regclass('schema_version')",
+            &[],
+        )
+        .await?;
+    if let Some(owner) = owner.as_ref().filter(|owner| !owner.get::<_, bool>(1)) {
+        return Err(OpenError::Owner { user: user(), owner: owner.get(0) });
+    }
     if server.get::<_, Option<bool>>(4) != Some(true) {
-        let is_new: bool = conn.query_one("SELECT to_regclass('schema_version') IS NULL", &[]).await?.get(0);
-        let said = if is_new { "it may not make tables" } else { "it may not make each day's tables" };
-        return Err(OpenError::Right { user: server.get(3), said: said.to_owned() });
+        let said =
+            if owner.is_none() { "it may not make tables" } else { "it may not make each day's tables" };
+        return Err(OpenError::Right { user: user(), said: said.to_owned() });
     }
     if is_pooled(conn, pool).await? { Err(OpenError::Pooler) } else { Ok(()) }
+}
+
+/// `number`: as the server has it for programs, like 150004.
+fn refuse_old(number: i32, version: &str) -> Result<(), OpenError> {
+    if number / 10_000 < VERSION_MIN {
+        return Err(OpenError::TooOld { found: version.to_owned() });
+    }
+    Ok(())
 }
 
 /// Whether statements of one session come to several processes of the server: while another session is within a
@@ -149,11 +174,11 @@ pub(crate) async fn check_master_key(
 ) -> Result<(), OpenError> {
     let ids: Vec<i64> = std::iter::once(newest).chain(older).map(|key| i64::from(key.id())).collect();
     // Looked for first: a look may not wait for a standby.
-    let known = if let Some(known) = conn.query_opt(FIND_MASTER_KEY, &[]).await.map_err(lacks_right)? {
+    let known = if let Some(known) = conn.query_opt(FIND_MASTER_KEY, &[]).await? {
         known
     } else {
         let made = "INSERT INTO setting (name, value) VALUES ('master_key', $1) ON CONFLICT DO NOTHING";
-        conn.execute(made, &[&ids[0]]).await.map_err(lacks_right)?;
+        conn.execute(made, &[&ids[0]]).await?;
         conn.query_one(FIND_MASTER_KEY, &[]).await?
     };
     let known: i64 = known.get(0);
@@ -166,13 +191,18 @@ pub(crate) async fn check_master_key(
     Ok(())
 }
 
-/// A right that is missing is said by its name.
-fn lacks_right(fault: Fault) -> OpenError {
-    match &fault {
-        Fault::Sql(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => OpenError::Right {
-            user: "of this URL".to_owned(),
-            said: error.as_db_error().map_or_else(|| error.to_string(), |error| error.message().to_owned()),
-        },
-        _ => fault.into(),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_too_old_by_its_number() {
+        for (number, version) in [(150_000, "15.0"), (150_004, "15.4 (Debian 15.4-1)"), (180_001, "18.1")] {
+            assert!(refuse_old(number, version).is_ok(), "{version}");
+        }
+        for (number, version) in [(149_999, "14.99"), (140_022, "14.22"), (90_624, "9.6.24")] {
+            let refused = refuse_old(number, version).unwrap_err().to_string();
+            assert_eq!(refused, format!("PostgreSQL {version} is too old: 15 or later is needed"));
+        }
     }
 }

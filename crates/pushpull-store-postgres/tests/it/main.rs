@@ -5,6 +5,7 @@
 mod conformance;
 mod newer;
 mod nodes;
+mod opening;
 mod readers;
 mod retention;
 mod support;
