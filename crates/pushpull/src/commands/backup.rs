@@ -10,9 +10,10 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use pushpull_store_sqlite::FILE_NAME;
 
+use super::Ending;
 use crate::{
     chance::SystemChance,
-    config::{Flags, Place},
+    config::{Backend, Flags, Place},
     datadir::{self, Lock},
     store,
 };
@@ -43,7 +44,7 @@ pub(crate) struct Restore {
 
 impl Backup {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let place = Place::load(&self.flags)?;
+        let place = place_of_file(&self.flags)?;
         let written = super::runtime()?.block_on(async {
             let store = store::open_existing(&place).await?;
             let written = store.backup(self.file.clone()).await;
@@ -63,7 +64,7 @@ impl Backup {
 
 impl Restore {
     pub(super) fn run(self) -> Result<ExitCode> {
-        let place = Place::load(&self.flags)?;
+        let place = place_of_file(&self.flags)?;
         ensure!(self.file.is_file(), "there is no backup {}", self.file.display());
         datadir::make(&place.data)?;
         let _lock = Lock::take(&place.data)?;
@@ -89,6 +90,18 @@ impl Restore {
             );
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// The place of a store that is a file: the only kind that is copied here.
+fn place_of_file(flags: &Flags<false>) -> Result<Place> {
+    let place = Place::load(flags)?;
+    match place.store {
+        Backend::File => Ok(place),
+        Backend::Postgres(_) => Err(Ending::usage(
+            "a PostgreSQL store is backed up and restored with PostgreSQL's own means (pg_basebackup, pg_dump): docs/postgres.md",
+        )
+        .into()),
     }
 }
 

@@ -92,3 +92,17 @@ fn what_is_no_backup_is_refused_and_leaves_no_store() {
     let complaint = home.fails(&["restore", "/nowhere/backup"], 1);
     assert!(complaint.contains("there is no backup /nowhere/backup"), "{complaint}");
 }
+
+#[test]
+fn a_postgresql_store_is_left_to_postgresqls_own_means() {
+    // Nothing is asked of it, so it need not be there.
+    let home = Home::of(Some("postgres://pushpull@127.0.0.1:1/pushpull".to_owned()));
+    let file = home.path("copy");
+    for what in ["backup", "restore"] {
+        let complaint = home.fails(&[what, file.to_str().unwrap()], 2);
+        let wanted =
+            "backed up and restored with PostgreSQL's own means (pg_basebackup, pg_dump): docs/postgres.md";
+        assert!(complaint.contains(wanted), "{complaint}");
+    }
+    assert!(!home.data().exists() && !file.exists());
+}
