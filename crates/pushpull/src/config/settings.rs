@@ -56,16 +56,25 @@ impl Setting {
     }
 }
 
-/// A text that a setting was given, as it may be seen: without the password of a URL.
+/// A text that a setting was given, as it may be seen: without the password of a URL. Rather too little is shown than
+/// a part of it: it may hold an `@`.
 pub(crate) fn shown(text: &str) -> String {
-    let login = text.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?)));
-    match login {
-        Some((scheme, (login, rest))) => {
-            let user = login.split_once(':').map_or(login, |(user, _)| user);
-            format!("{scheme}://{user}{}@{rest}", if user == login { "" } else { ":(hidden)" })
+    const HIDDEN: &str = "(hidden)";
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let (login, place) = match rest.split_once('@').and_then(|(login, _)| login.split_once(':')) {
+        Some((user, _)) => {
+            (format!("{user}:{HIDDEN}@"), rest.rsplit_once('@').map_or("", |(_, place)| place))
         }
-        None => text.to_owned(),
-    }
+        None => (String::new(), rest),
+    };
+    let shown = place.split_inclusive(['?', '&']).map(|part| match part.split_once("password=") {
+        Some((name, value)) => {
+            let end = if value.ends_with('&') { "&" } else { "" };
+            format!("{name}password={HIDDEN}{end}")
+        }
+        None => part.to_owned(),
+    });
+    format!("{scheme}://{login}{}", shown.collect::<String>())
 }
 
 /// What the variables of the environment start with.

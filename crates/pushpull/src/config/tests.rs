@@ -161,3 +161,19 @@ fn wrong_values_are_all_named_with_their_origin_and_what_they_must_look_like() {
     config: pushpull.toml (from --config): No such file or directory (os error 2)
     "#);
 }
+
+#[test]
+fn no_part_of_a_password_is_shown() {
+    for (text, wanted) in [
+        ("postgres://me:secret@db1:5432,db2/pushpull", "postgres://me:(hidden)@db1:5432,db2/pushpull"),
+        ("postgres://me:se:c%40ret@db/pushpull", "postgres://me:(hidden)@db/pushpull"),
+        ("postgres://me:se@cr/et@db/pushpull?a=b", "postgres://me:(hidden)@db/pushpull?a=b"),
+        ("postgres://me@db/p?password=se@cret&a=b", "postgres://me@db/p?password=(hidden)&a=b"),
+        ("postgres://db/p?a=b&password=secret", "postgres://db/p?a=b&password=(hidden)"),
+        ("postgres://me@db/p?a=b", "postgres://me@db/p?a=b"),
+        ("https://a.example.com,https://b.example.com", "https://a.example.com,https://b.example.com"),
+        ("./pushpull-data", "./pushpull-data"),
+    ] {
+        assert_eq!(shown(text), wanted);
+    }
+}

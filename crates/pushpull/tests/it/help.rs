@@ -39,6 +39,20 @@ fn config_show_tells_each_value_and_where_it_comes_from() {
 }
 
 #[test]
+fn the_password_of_the_store_is_shown_to_nobody() {
+    let home = Home::of(Some("postgres://me:pass@word@db/pushpull?sslmode=disable".to_owned()));
+    for args in [&["config", "show"][..], &["config", "show", "--json"]] {
+        let shown = home.ok(args);
+        assert!(shown.contains("postgres://me:(hidden)@db/pushpull?sslmode=disable"), "{shown}");
+        assert!(!shown.contains("word@") && !shown.contains("pass@"), "{shown}");
+    }
+    let refused =
+        home.command(&["serve"]).env("PUSHPULL_STORE", "postgres://me:pass@db:nowhere/").output().unwrap();
+    let complaint = text(&refused.stderr);
+    assert!(complaint.contains("me:(hidden)@db:nowhere") && !complaint.contains("pass"), "{complaint}");
+}
+
+#[test]
 fn a_wrong_verb_is_a_usage_error() {
     Home::new().fails(&["server"], 2);
     Home::new().fails(&[], 2);
