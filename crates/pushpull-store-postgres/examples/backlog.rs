@@ -18,13 +18,12 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use pushpull_domain::{
-    Clock, Delivery, DeliveryState, SeededChance, Timestamp,
+    Clock, Delivery, DeliveryState, Timestamp,
     attempt::{Attempt, Outcome, Timings, Trigger},
-    seal::MasterKey,
 };
 use pushpull_store::{Deliveries, DueOrder, Log, Settlement, Store, Upkeep};
-use pushpull_store_postgres::{Options, Postgres};
-use pushpull_testkit::{new_app, new_endpoint, new_message};
+use pushpull_store_postgres::Postgres;
+use pushpull_testkit::{new_app, new_endpoint, new_message, postgres_options};
 use tokio::time::{Instant, interval};
 use tokio_postgres::{Client, NoTls};
 
@@ -87,14 +86,7 @@ struct Bench {
 impl Bench {
     async fn open(url: &str, days: u64) -> Self {
         let clock = Arc::new(SystemClock { days_ago: AtomicU64::new(days) });
-        let options = Options {
-            url: url.to_owned(),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            chance: Arc::new(SeededChance::new(7)),
-            master_key: MasterKey::new([7; 32]),
-            older_master_keys: Vec::new(),
-            serves: true,
-        };
+        let options = postgres_options(url, Arc::clone(&clock) as Arc<dyn Clock>, 7);
         let store = Arc::new(Postgres::open(options).await.unwrap());
         let log = Log::new(Arc::clone(&store) as Arc<dyn Store>);
         let id = pushpull_domain::EnvironmentId::new(clock.now(), [1; 15]);

@@ -15,7 +15,10 @@ use pushpull_store_postgres::Postgres;
 use pushpull_store_sqlite::Sqlite;
 use tempfile::TempDir;
 
-use crate::database::{new_database, on_postgres};
+use crate::database::{new_database, on_postgres, postgres_options};
+
+/// Of the chance that a store is given.
+const SEED: u64 = 7;
 
 /// A store, its log, and an environment in it.
 pub struct TestStore {
@@ -54,16 +57,14 @@ impl TestStore {
 
     async fn open_in(place: Place, clock: Arc<dyn Clock>) -> Self {
         let fatal = Arc::new(Mutex::new(Vec::new()));
-        let chance = Arc::new(SeededChance::new(7));
-        let master_key = MasterKey::new([7; 32]);
         let store: Arc<dyn Store> = match &place {
             Place::Dir(dir) => {
                 let reported = Arc::clone(&fatal);
                 let options = pushpull_store_sqlite::Options {
                     dir: dir.path().to_owned(),
                     clock: Arc::clone(&clock),
-                    chance,
-                    master_key,
+                    chance: Arc::new(SeededChance::new(SEED)),
+                    master_key: MasterKey::new([7; 32]),
                     older_master_keys: Vec::new(),
                     on_fatal: Box::new(move |error| {
                         reported.lock().expect("not poisoned").push(error.to_string());
@@ -72,14 +73,7 @@ impl TestStore {
                 Arc::new(Sqlite::open(options).expect("a new store opens"))
             }
             Place::Database(url) => {
-                let options = pushpull_store_postgres::Options {
-                    url: url.clone(),
-                    clock: Arc::clone(&clock),
-                    chance,
-                    master_key,
-                    older_master_keys: Vec::new(),
-                    serves: true,
-                };
+                let options = postgres_options(url, Arc::clone(&clock), SEED);
                 Arc::new(Postgres::open(options).await.expect("a new store opens"))
             }
         };

@@ -10,24 +10,22 @@ use std::{
 
 use futures_util::future::join_all;
 use pushpull_domain::{
-    AppNo, DeliveryState, Endpoint, FixedClock, Health, Message, Mode, SeededChance, Timestamp,
-    endpoint::DisabledReason,
+    AppNo, DeliveryState, Endpoint, FixedClock, Health, Message, Mode, Timestamp, endpoint::DisabledReason,
 };
 use pushpull_store::{
     CommitListener, Store, WriteError,
     conformance::fixture::{START, World, answer, message, new_endpoint, owed_at},
 };
-use pushpull_store_postgres::{Options, Postgres};
+use pushpull_store_postgres::Postgres;
 
-use pushpull_testkit::new_database;
+use pushpull_testkit::{new_database, postgres_options};
 
-use crate::support::{connect, options};
+use crate::support::connect;
 
 /// A node on a database. Each has chance of its own.
 pub(crate) async fn node_on(url: &str, seed: u64) -> World {
     let clock = Arc::new(FixedClock::at(START));
-    let chance = Arc::new(SeededChance::new(seed));
-    let store = Postgres::open(Options { chance, ..options(url, Arc::clone(&clock)) }).await.unwrap();
+    let store = Postgres::open(postgres_options(url, clock.clone(), seed)).await.unwrap();
     World::of(Arc::new(store) as Arc<dyn Store>, clock).await
 }
 

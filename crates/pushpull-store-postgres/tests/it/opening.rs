@@ -3,20 +3,19 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use pushpull_domain::{FixedClock, SeededChance};
+use pushpull_domain::FixedClock;
 use pushpull_store::conformance::fixture::START;
-use pushpull_store_postgres::{OpenError, Options, Postgres};
-use pushpull_testkit::new_database;
+use pushpull_store_postgres::{OpenError, Postgres};
+use pushpull_testkit::{new_database, postgres_options};
 
-use crate::support::{connect, options};
+use crate::support::connect;
 
 async fn open(url: &str, seed: u64) -> Result<Postgres, OpenError> {
-    let chance = Arc::new(SeededChance::new(seed));
-    Postgres::open(Options { chance, ..options(url, Arc::new(FixedClock::at(START))) }).await
+    Postgres::open(postgres_options(url, Arc::new(FixedClock::at(START)), seed)).await
 }
 
 async fn refused(url: &str) -> OpenError {
-    open(url, 1).await.err().expect("it is refused")
+    open(url, 1).await.expect_err("it is refused")
 }
 
 /// The URL of another database or user on the same server.

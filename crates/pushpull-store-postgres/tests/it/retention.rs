@@ -3,25 +3,24 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use pushpull_domain::{App, DeliveryState, Endpoint, FixedClock, Mode, Position, SeededChance, Seq};
+use pushpull_domain::{App, DeliveryState, Endpoint, FixedClock, Mode, Position, Seq};
 use pushpull_store::{
     AttemptFilter, MessageFilter, PageQuery, Resent, Retention, Store,
     conformance::fixture::{NINETY_DAYS, START, World, all, all_attempts, answer, first_page, message},
 };
-use pushpull_store_postgres::{Options, Postgres};
+use pushpull_store_postgres::Postgres;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use pushpull_testkit::new_database;
+use pushpull_testkit::{new_database, postgres_options};
 
-use crate::support::{connect, options};
+use crate::support::connect;
 
 /// So long after it was made, all of the first day is too old.
 const TOO_OLD: Duration = Duration::from_hours(91 * 24);
 
 async fn node(url: &str, seed: u64, clock: &Arc<FixedClock>) -> World {
-    let chance = Arc::new(SeededChance::new(seed));
-    let store = Postgres::open(Options { chance, ..options(url, Arc::clone(clock)) }).await.unwrap();
+    let store = Postgres::open(postgres_options(url, clock.clone(), seed)).await.unwrap();
     World::of(Arc::new(store) as Arc<dyn Store>, Arc::clone(clock)).await
 }
 

@@ -3,10 +3,10 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use pushpull_domain::{FixedClock, SeededChance, seal::MasterKey};
+use pushpull_domain::FixedClock;
 use pushpull_store::{Store, conformance::Maker};
-use pushpull_store_postgres::{Options, Postgres};
-use pushpull_testkit::new_database;
+use pushpull_store_postgres::Postgres;
+use pushpull_testkit::{new_database, postgres_options};
 use tokio_postgres::{Client, NoTls};
 
 /// A connection to one of the server's databases.
@@ -15,18 +15,6 @@ pub(crate) async fn connect(url: &str) -> Client {
     #[expect(clippy::disallowed_methods, reason = "it ends with the connection")]
     tokio::spawn(connection);
     client
-}
-
-/// Options for the store in a database.
-pub(crate) fn options(url: &str, clock: Arc<FixedClock>) -> Options {
-    Options {
-        url: url.to_owned(),
-        clock,
-        chance: Arc::new(SeededChance::new(7)),
-        master_key: MasterKey::new([7; 32]),
-        older_master_keys: Vec::new(),
-        serves: true,
-    }
 }
 
 /// Makes stores in a database of its own.
@@ -48,7 +36,8 @@ impl InDatabase {
 impl Maker for InDatabase {
     fn open(&self, clock: Arc<FixedClock>) -> BoxFuture<'_, Arc<dyn Store>> {
         Box::pin(async move {
-            Arc::new(Postgres::open(options(self.url().await, clock)).await.unwrap()) as Arc<dyn Store>
+            let options = postgres_options(self.url().await, clock, 7);
+            Arc::new(Postgres::open(options).await.unwrap()) as Arc<dyn Store>
         })
     }
 

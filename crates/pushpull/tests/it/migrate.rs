@@ -40,26 +40,6 @@ fn migrate(from: &Home, to: &str) -> String {
     said
 }
 
-/// A place whose store is this database, with the keys of another.
-fn with_keys_of(from: &Home, database: &str) -> Home {
-    let home = Home::of(Some(database.to_owned()));
-    std::fs::create_dir(home.data()).unwrap();
-    for key in ["master.key", "admin.key"] {
-        std::fs::copy(from.data().join(key), home.data().join(key)).unwrap();
-    }
-    home
-}
-
-/// What a database answers, as text.
-fn ask(database: &str, sql: &str) -> String {
-    let asked = std::process::Command::new("psql")
-        .args(["--no-psqlrc", "--tuples-only", "--no-align", "--command", sql, database])
-        .output()
-        .unwrap();
-    assert!(asked.status.success(), "{}", text(&asked.stderr));
-    text(&asked.stdout).trim().to_owned()
-}
-
 /// Waits until a list has so many items.
 #[track_caller]
 fn until_listed(site: &Site, path: &str, count: usize) {
@@ -243,7 +223,7 @@ async fn a_store_that_was_moved_answers_as_before_and_goes_on() {
     }
     assert!(migrate(&site.home, &database).contains("was moved to"), "it may be run again");
     gate.add_permits(1000);
-    let moved = serve(with_keys_of(&site.home, &database));
+    let moved = serve(site.home.with_its_keys(&database));
     assert_eq!(moved.key, key);
     for (path, before) in paths.iter().zip(&before) {
         assert_eq!(answer(&moved, path, &key), *before, "{path}");

@@ -30,6 +30,16 @@ impl Home {
         Self { dir: tempfile::tempdir().unwrap(), database }
     }
 
+    /// A place for another node: with this one's keys, in a database.
+    pub(crate) fn with_its_keys(&self, database: &str) -> Self {
+        let other = Self::of(Some(database.to_owned()));
+        std::fs::create_dir(other.data()).unwrap();
+        for key in ["master.key", "admin.key"] {
+            std::fs::copy(self.data().join(key), other.data().join(key)).unwrap();
+        }
+        other
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

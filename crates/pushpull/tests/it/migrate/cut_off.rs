@@ -6,10 +6,10 @@ use std::{
     time::Instant,
 };
 
-use pushpull_testkit::{Receiver, new_database};
+use pushpull_testkit::{Receiver, ask, new_database};
 use serde_json::json;
 
-use super::{ask, migrate, serve, until_listed, with_keys_of};
+use super::{migrate, serve, until_listed};
 use crate::{
     site::{PATIENCE, Site},
     support::{Guarded, Home, text},
@@ -108,7 +108,7 @@ async fn killed_at_any_batch_it_goes_on_after_it_and_ends_with_the_same() {
         let rows = format!("SELECT md5(string_agg(t::text, '|' ORDER BY t::text)) FROM {table} t");
         assert_eq!(ask(&database, &rows), ask(&all_at_once, &rows), "{table}");
     }
-    let moved = serve(with_keys_of(&site.home, &database));
+    let moved = serve(site.home.with_its_keys(&database));
     until_listed(&moved, "/app/other/attempt/endpoint/hooks?limit=250", MESSAGES);
 }
 
@@ -168,6 +168,6 @@ async fn what_differs_in_the_end_is_said_and_never_served() {
         assert!(complaint.contains("delivery in state 1: 80 and 79"), "{complaint}");
         assert!(complaint.contains("it is not to be used"), "{complaint}");
     }
-    let node = with_keys_of(&site.home, &database);
+    let node = site.home.with_its_keys(&database);
     assert!(node.fails(&["serve"], 1).contains("is not whole yet"));
 }

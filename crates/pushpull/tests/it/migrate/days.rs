@@ -15,25 +15,21 @@ use pushpull_store::{
 };
 use pushpull_store_postgres::Postgres;
 use pushpull_store_sqlite::Sqlite;
-use pushpull_testkit::{new_app, new_database, new_endpoint, new_message};
+use pushpull_testkit::{ask, new_app, new_database, new_endpoint, new_message, postgres_options};
 
-use super::{ask, migrate};
+use super::migrate;
 use crate::support::Home;
 
 const START: Timestamp = Timestamp::from_millis(1_795_513_560_000);
 const HALF_A_DAY: Duration = Duration::from_hours(12);
 const URL: &str = "https://receiver.test/hook";
 
-fn master_key() -> MasterKey {
-    MasterKey::new([7; 32])
-}
-
 fn embedded(home: &Home, clock: &Arc<FixedClock>) -> Arc<dyn Store> {
     let options = pushpull_store_sqlite::Options {
         dir: home.data(),
         clock: Arc::<FixedClock>::clone(clock),
         chance: Arc::new(SeededChance::new(1)),
-        master_key: master_key(),
+        master_key: MasterKey::new([7; 32]),
         older_master_keys: Vec::new(),
         on_fatal: Box::new(|error| panic!("{error}")),
     };
@@ -41,14 +37,7 @@ fn embedded(home: &Home, clock: &Arc<FixedClock>) -> Arc<dyn Store> {
 }
 
 async fn in_database(url: &str, clock: &Arc<FixedClock>) -> Arc<dyn Store> {
-    let options = pushpull_store_postgres::Options {
-        url: url.to_owned(),
-        clock: Arc::<FixedClock>::clone(clock),
-        chance: Arc::new(SeededChance::new(2)),
-        master_key: master_key(),
-        older_master_keys: Vec::new(),
-        serves: true,
-    };
+    let options = postgres_options(url, clock.clone(), 2);
     Arc::new(Postgres::open(options).await.unwrap())
 }
 

@@ -1,8 +1,8 @@
 //! What cannot be meant is said by name, and changes nothing.
 
-use pushpull_testkit::new_database;
+use pushpull_testkit::{ask, new_database};
 
-use super::{ask, migrate};
+use super::migrate;
 use crate::support::Home;
 
 /// What is complained of when this is moved.

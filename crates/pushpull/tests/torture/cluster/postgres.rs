@@ -87,10 +87,8 @@ impl Postgres {
     /// Asks it something; the lines that it answers.
     pub(crate) async fn sql(&self, sql: &str) -> String {
         let url = format!("postgres://pushpull@127.0.0.1:{}/postgres", self.port);
-        let mut psql = Command::new("psql");
-        let asked = psql.args(["-X", "-A", "-t", "-q", "-c", sql, &url]).output().await.unwrap();
-        assert!(asked.status.success(), "{sql}: {}", String::from_utf8_lossy(&asked.stderr));
-        String::from_utf8(asked.stdout).unwrap().trim_end().to_owned()
+        let sql = sql.to_owned();
+        tokio::task::spawn_blocking(move || pushpull_testkit::ask(&url, &sql)).await.unwrap()
     }
 
     /// Stops the process of a standby that takes in what the primary writes; which one that is.
