@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use pushpull_domain::FixedClock;
 use pushpull_store::conformance::fixture::START;
 use pushpull_store_postgres::{OpenError, Postgres};
-use pushpull_testkit::{new_database, postgres_options};
+use pushpull_testkit::{ask, new_database, postgres_options};
 
 use crate::support::connect;
 
@@ -99,6 +99,22 @@ async fn a_store_of_a_newer_program_is_refused() {
     connect(&url).await.batch_execute(newer).await.unwrap();
     let refused = refused(&url).await.to_string();
     assert!(refused.contains("it was written by a newer program (version 9999)"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_half_way_leaves_nothing_behind() {
+    let url = new_database();
+    // One of the last tables that it makes.
+    ask(&url, "CREATE TABLE news (of_others text)");
+    let refused = format!("{:?}", refused(&url).await);
+    assert!(refused.contains("already exists"), "{refused}");
+    let tables = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class
+                  WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'S')";
+    assert_eq!(ask(&url, tables), "news schema_version");
+    assert_eq!(ask(&url, "SELECT count(*) FROM schema_version"), "0");
+
+    ask(&url, "DROP TABLE news");
+    open(&url, 1).await.expect("nothing is in its way");
 }
 
 /// One of them makes the tables, and all have one history, whoever's word it is.
