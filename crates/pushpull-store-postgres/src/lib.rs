@@ -19,7 +19,7 @@ mod days;
 mod deliveries;
 mod due;
 mod fault;
-#[cfg(feature = "faults")]
+#[cfg(any(test, feature = "faults"))]
 pub mod faults;
 mod feed;
 mod import;
