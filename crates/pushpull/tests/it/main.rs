@@ -12,6 +12,7 @@ mod help;
 mod key;
 mod listen;
 mod migrate;
+mod nodes;
 mod poller_token;
 mod readers;
 mod serve;
