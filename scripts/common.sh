@@ -1,6 +1,7 @@
+# shellcheck shell=bash
 # Sourced by the scripts beside it: what is needed, and how a step is told.
 
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-auto}"
 
 # heading TEXT
