@@ -14,7 +14,7 @@ use http::Method;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Client, Dice, Lives, Sink, Visitor, hash, let_pass};
+use crate::support::{Answer, Client, Dice, Lives, Sink, Visitor, hash, is_one_in, let_pass};
 
 use super::books::position;
 
@@ -58,12 +58,11 @@ pub(crate) struct Load {
     clients: JoinSet<()>,
 }
 
-/// What the receiver answers: the flaky endpoint fails the first time for an eighth of all messages, the ordered one
-/// more rarely.
+/// What the receiver answers: the flaky endpoint fails the first time for an eighth of all messages, the ordered one for
+/// one in 64.
 pub(crate) fn decide(path: &str, id: &str, before: usize) -> u16 {
-    let one_in = if path.ends_with("/flaky") { 8 } else { 64 };
-    let is_flaky = path.ends_with("/flaky") || path.ends_with(ORDERED);
-    let fails = is_flaky && before == 0 && id.bytes().last().is_some_and(|c| c % one_in == 0);
+    let fails = before == 0
+        && (path.ends_with("/flaky") && is_one_in(8, id) || path.ends_with(ORDERED) && is_one_in(64, id));
     if fails { 503 } else { 200 }
 }
 

@@ -16,7 +16,7 @@ pub(crate) use dice::Dice;
 pub(crate) use lives::{Lives, Visitor};
 pub(crate) use posts::{Burst, Posted, post};
 pub(crate) use server::{Home, Server, client_of};
-pub(crate) use sink::{Arrival, Ledger, Sink, hash};
+pub(crate) use sink::{Arrival, Ledger, Sink, hash, is_one_in};
 
 /// How long a test waits for what must come: long enough for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);

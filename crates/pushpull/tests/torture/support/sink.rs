@@ -157,3 +157,8 @@ impl State {
 pub(crate) fn hash(body: &[u8]) -> [u8; 32] {
     digest::digest(&digest::SHA256, body).as_ref().try_into().unwrap()
 }
+
+/// Whether an id is one of those that something is done to: one in so many.
+pub(crate) fn is_one_in(many: u8, id: &str) -> bool {
+    hash(id.as_bytes())[0].is_multiple_of(many)
+}
