@@ -2,40 +2,21 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Home, Served, call, text};
+use crate::{site::Site, support::text};
 
 /// A server with an endpoint that is read, and so many messages.
-fn serve(home: &Home, messages: usize) -> (Served, Vec<String>) {
-    let served = home.serve();
-    post(home, &served, "/api/v1/app", &json!({ "name": "a", "uid": "acme" }));
-    post(home, &served, "/api/v1/app/acme/endpoint", &json!({ "uid": "billing", "mode": "pull" }));
-    let message = json!({ "eventType": "a", "payload": {} });
-    let sent = (0..messages)
-        .map(|_| post(home, &served, "/api/v1/app/acme/msg", &message)["id"].as_str().unwrap().to_owned())
-        .collect();
-    (served, sent)
-}
-
-fn key(home: &Home) -> String {
-    std::fs::read_to_string(home.data().join("admin.key")).unwrap().trim().to_owned()
-}
-
-#[track_caller]
-fn post(home: &Home, served: &Served, path: &str, body: &Value) -> Value {
-    let answer = call(served.address(), "POST", path, Some(&key(home)), &body.to_string());
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.starts_with("HTTP/1.1 20"), "{answer}");
-    serde_json::from_str(body).unwrap_or(Value::Null)
+fn site(messages: usize) -> (Site, Vec<String>) {
+    let site = Site::start();
+    site.post("/app/acme/endpoint", &json!({ "uid": "billing", "mode": "pull" }));
+    let sent = site.send_many(messages);
+    (site, sent)
 }
 
 #[test]
 fn an_audit_says_what_became_of_everything_and_fails_if_something_is_not_to_come() {
-    let home = Home::new();
-    let (served, sent) = serve(&home, 3);
-    let audit = |more: &[&'static str]| {
-        let mut args = vec!["audit", "--server", &served.url, "--endpoint", "billing"];
-        args.extend(more);
-        let output = home.run(&args);
+    let (site, sent) = site(3);
+    let audit = |more: &[&str]| {
+        let output = site.command(&["audit", "--endpoint", "billing"]).args(more).output().unwrap();
         (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
     };
     let (code, said, err) = audit(&["--app", "acme"]);
@@ -46,11 +27,10 @@ fn an_audit_says_what_became_of_everything_and_fails_if_something_is_not_to_come
     );
     assert_eq!((code, &*err), (0, ""));
 
-    let reader = "/api/v1/app/acme/polling-endpoint/billing/consumer/reader";
-    served.get(reader, Some(&key(&home)));
-    post(&home, &served, &format!("{reader}/commit"), &json!({ "offset": 2 }));
-    let content = format!("/api/v1/app/acme/msg/{}/content", sent[2]);
-    call(served.address(), "DELETE", &content, Some(&key(&home)), "");
+    let reader = "/app/acme/polling-endpoint/billing/consumer/reader";
+    site.get(reader);
+    site.post(&format!("{reader}/commit"), &json!({ "offset": 2 }));
+    site.call("DELETE", &format!("/app/acme/msg/{}/content", sent[2]), "");
     let (code, said, _) = audit(&[]);
     assert_eq!(
         said,
@@ -69,17 +49,14 @@ fn an_audit_says_what_became_of_everything_and_fails_if_something_is_not_to_come
 
 #[test]
 fn an_audit_that_cannot_be_made_says_why() {
-    let home = Home::new();
-    let (served, _) = serve(&home, 0);
-    let url = served.url.clone();
-    let with = |more: &[&'static str], code| {
-        let mut args = vec!["audit", "--server", &url];
-        args.extend(more);
-        home.fails(&args, code)
+    let (mut site, _) = site(0);
+    let with = |site: &Site, more: &[&str], code| {
+        let url = &*site.url;
+        site.home.fails(&[&["audit", "--server", url], more].concat(), code)
     };
-    assert!(with(&["--endpoint", "nobody"], 1).contains("there is no endpoint nobody"));
-    assert!(with(&["--endpoint", "billing", "--since", "yesterday"], 2).contains("--since"));
-    with(&["--app", "acme"], 2);
-    served.stop();
-    with(&["--endpoint", "billing"], 7);
+    assert!(with(&site, &["--endpoint", "nobody"], 1).contains("there is no endpoint nobody"));
+    assert!(with(&site, &["--endpoint", "billing", "--since", "yesterday"], 2).contains("--since"));
+    with(&site, &["--app", "acme"], 2);
+    site.stop();
+    with(&site, &["--endpoint", "billing"], 7);
 }

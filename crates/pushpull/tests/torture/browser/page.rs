@@ -1,18 +1,7 @@
 //! The page, and its server: an origin of its own, which is told what the page sees.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-};
-
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use pushpull_testkit::{Received, Receiver, Reply};
 use serde::Deserialize;
-use tokio::{net::TcpListener, task::JoinHandle};
 
 const PAGE: &str = include_str!("page.html");
 
@@ -42,45 +31,21 @@ pub(super) struct Payload {
 }
 
 /// The server. Ends when it is dropped.
-pub(super) struct Page {
-    addr: SocketAddr,
-    told: Arc<Mutex<Vec<Told>>>,
-    task: JoinHandle<()>,
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
+pub(super) struct Page(Receiver);
 
 impl Page {
-    #[expect(clippy::disallowed_methods, reason = "aborted when this is dropped")]
     pub(super) async fn serve() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let addr = listener.local_addr().unwrap();
-        let told = Arc::new(Mutex::new(Vec::new()));
-        let all = Arc::clone(&told);
-        let task = tokio::spawn(async move {
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let told = Arc::clone(&all);
-                connections.spawn(async move {
-                    let service = service_fn(|request| {
-                        let told = Arc::clone(&told);
-                        async move { Ok::<_, Infallible>(answer(request, &told).await) }
-                    });
-                    // A browser ends its connections as it likes.
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        Self { addr, told, task }
+        let answer = |received: &Received| match received.path.split('?').next() {
+            Some("/") => Reply::status(200).with("content-type", "text/html").saying(PAGE),
+            Some("/told") => Reply::status(200),
+            _ => Reply::status(404),
+        };
+        Self(Receiver::start(answer).await)
     }
 
     /// As a browser writes it.
     pub(super) fn origin(&self) -> String {
-        format!("http://{}", self.addr)
+        self.0.url("")
     }
 
     /// Where the page is that reads this stream.
@@ -92,23 +57,8 @@ impl Page {
 
     /// All that was told until now.
     pub(super) fn told(&self) -> Vec<Told> {
-        self.told.lock().unwrap().clone()
+        let received = self.0.received().into_iter();
+        let told = received.filter(|received| received.path == "/told");
+        told.map(|received| serde_json::from_slice(&received.body).unwrap()).collect()
     }
-}
-
-async fn answer(request: Request<Incoming>, told: &Mutex<Vec<Told>>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::default());
-    match (request.method().clone(), request.uri().path()) {
-        (Method::GET, "/") => {
-            response.headers_mut().insert("content-type", "text/html".parse().unwrap());
-            *response.body_mut() = PAGE.into();
-        }
-        (Method::POST, "/told") => {
-            if let Ok(body) = request.collect().await {
-                told.lock().unwrap().push(serde_json::from_slice(&body.to_bytes()).unwrap());
-            }
-        }
-        _ => *response.status_mut() = StatusCode::NOT_FOUND,
-    }
-    response
 }
