@@ -2,28 +2,18 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use pushpull_domain::{
     DeliveryState, Timestamp,
     attempt::{Attempt, ErrorClass, Outcome, Timings, Trigger},
 };
 use pushpull_net::{Answer, Client, Request};
 
-use crate::{endpoint::Ready, parcel::Parcel};
-
-// Standard Webhooks 1.0.0 names them `webhook-*`; receivers built for Svix look for `svix-*`. Both are sent.
-const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
-const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
-const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-const SVIX_ID: HeaderName = HeaderName::from_static("svix-id");
-const SVIX_TIMESTAMP: HeaderName = HeaderName::from_static("svix-timestamp");
-const SVIX_SIGNATURE: HeaderName = HeaderName::from_static("svix-signature");
-// Where it stands in the endpoint's queue, without gaps, and in the application's log: by these a receiver sees
-// what it missed, and reads it from there. In headers, since the body is the sender's to the byte.
-const SEQ: HeaderName = HeaderName::from_static("pushpull-seq");
-const POSITION: HeaderName = HeaderName::from_static("pushpull-position");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
+use crate::{
+    endpoint::Ready,
+    parcel::Parcel,
+    signed::{Push, Signed},
+};
 
 /// Makes one attempt. Bounded by the client's deadline for everything.
 pub(crate) async fn perform(client: &Client, ready: &Ready, parcel: &Parcel, now: Timestamp) -> Attempt {
@@ -46,10 +36,18 @@ async fn exchange(client: &Client, ready: &Ready, parcel: &Parcel, now: Timestam
     let Some(body) = &parcel.body() else {
         return failed(ErrorClass::Internal, "the payload is gone".into());
     };
-    let Some(signed) = Signed::new(ready, parcel, body, now) else {
+    let push = Push {
+        id: &parcel.id(),
+        content_type: parcel.content_type(),
+        seq: parcel.first.delivery.key.seq.0,
+        position: parcel.first.message.key.position.0,
+        body,
+    };
+    // Ids and checked content types are valid in a header.
+    let Ok(signed) = Signed::new(push, &ready.signer, now) else {
         return failed(ErrorClass::Internal, "a header could not be built".into());
     };
-    match client.send(Request { target, headers: &|| signed.headers(ready), body }).await {
+    match client.send(Request { target, headers: &|| headers(ready, &signed), body }).await {
         Ok(answer) => {
             let timings = answer.timings;
             (outcome(answer, now), timings)
@@ -58,51 +56,12 @@ async fn exchange(client: &Client, ready: &Ready, parcel: &Parcel, now: Timestam
     }
 }
 
-/// What is told of a message in the headers of an attempt.
-struct Signed {
-    id: HeaderValue,
-    timestamp: HeaderValue,
-    signature: HeaderValue,
-    content_type: HeaderValue,
-    seq: HeaderValue,
-    position: HeaderValue,
-}
-
-impl Signed {
-    /// `None` cannot happen: ids, numbers and base 64 are valid in a header, and so is a checked content type.
-    fn new(ready: &Ready, parcel: &Parcel, body: &Bytes, now: Timestamp) -> Option<Self> {
-        let id = parcel.id();
-        Some(Self {
-            signature: HeaderValue::try_from(ready.signer.sign(&id, now, body)).ok()?,
-            id: HeaderValue::try_from(id).ok()?,
-            timestamp: HeaderValue::from(now.as_secs()),
-            content_type: match parcel.content_type() {
-                Some(given) => HeaderValue::try_from(given).ok()?,
-                None => JSON,
-            },
-            seq: HeaderValue::from(parcel.first.delivery.key.seq.0),
-            position: HeaderValue::from(parcel.first.message.key.position.0),
-        })
-    }
-
-    fn headers(&self, ready: &Ready) -> http::HeaderMap {
-        let mut headers = http::HeaderMap::with_capacity(14 + ready.headers.len());
-        headers.extend(ready.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
-        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
-        for (name, value) in [
-            (WEBHOOK_ID, &self.id),
-            (WEBHOOK_TIMESTAMP, &self.timestamp),
-            (WEBHOOK_SIGNATURE, &self.signature),
-            (SVIX_ID, &self.id),
-            (SVIX_TIMESTAMP, &self.timestamp),
-            (SVIX_SIGNATURE, &self.signature),
-            (SEQ, &self.seq),
-            (POSITION, &self.position),
-        ] {
-            headers.insert(name, value.clone());
-        }
-        headers
-    }
+/// The endpoint's own headers, and over them those of the push.
+fn headers(ready: &Ready, signed: &Signed) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(14 + ready.headers.len());
+    headers.extend(ready.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    signed.put_into(&mut headers);
+    headers
 }
 
 fn outcome(answer: Answer, now: Timestamp) -> Outcome {

@@ -17,7 +17,9 @@ mod parcel;
 mod queue;
 mod rate;
 mod recovery;
+mod signed;
 mod slots;
 mod timers;
 
 pub use dispatcher::{Dispatcher, Load, Meter, NoMeter, Parts};
+pub use signed::{Push, Signed};

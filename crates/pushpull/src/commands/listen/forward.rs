@@ -4,9 +4,10 @@ use std::{fmt, time::Duration};
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::HeaderMap;
 use pushpull_domain::{Clock, signature::Signer};
 use pushpull_net::{Client, Request, Target};
+use pushpull_send::{Push, Signed};
 
 use super::reader::Item;
 use crate::clock::SystemClock;
@@ -46,31 +47,26 @@ impl fmt::Display for Outcome {
 }
 
 impl Forwarder {
-    /// Posts a message. The signature is made now: receivers refuse old ones.
+    /// Posts a message.
     pub(super) async fn send(&self, item: &Item, body: &Bytes) -> Result<Outcome> {
-        let headers = self.headers(item, body).context("the server gave what no header can carry")?;
-        let request = Request { target: &self.target, headers: &|| headers.clone(), body };
+        let push = Push {
+            id: &item.id,
+            content_type: item.content_type.as_deref(),
+            seq: item.seq,
+            position: item.position,
+            body,
+        };
+        let signed = Signed::new(push, &self.signer, SystemClock.now())
+            .context("the server gave what no header can carry")?;
+        let headers = || {
+            let mut headers = HeaderMap::new();
+            signed.put_into(&mut headers);
+            headers
+        };
+        let request = Request { target: &self.target, headers: &headers, body };
         Ok(match self.client.send(request).await {
             Ok(answer) => Outcome { answer: Ok(answer.status), took: answer.timings.total },
             Err(failure) => Outcome { answer: Err(failure.detail), took: failure.timings.total },
         })
-    }
-
-    fn headers(&self, item: &Item, body: &Bytes) -> Result<HeaderMap> {
-        let now = SystemClock.now();
-        let id = HeaderValue::try_from(&item.id)?;
-        let timestamp = HeaderValue::from(now.as_secs());
-        let signature = HeaderValue::try_from(self.signer.sign(&item.id, now, body))?;
-        let mut headers = HeaderMap::new();
-        for family in ["webhook", "svix"] {
-            for (name, value) in [("id", &id), ("timestamp", &timestamp), ("signature", &signature)] {
-                headers.insert(HeaderName::try_from(format!("{family}-{name}"))?, value.clone());
-            }
-        }
-        let content_type = item.content_type.as_deref().unwrap_or("application/json");
-        headers.insert(header::CONTENT_TYPE, HeaderValue::try_from(content_type)?);
-        headers.insert("pushpull-seq", HeaderValue::from(item.seq));
-        headers.insert("pushpull-position", HeaderValue::from(item.position));
-        Ok(headers)
     }
 }
