@@ -45,7 +45,7 @@ impl Clock for SystemClock {
     )]
     fn now(&self) -> Timestamp {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        let then = since - Duration::from_hours(24 * self.days_ago.load(Ordering::SeqCst));
+        let then = since.saturating_sub(Duration::from_hours(24 * self.days_ago.load(Ordering::SeqCst)));
         Timestamp::from_millis(i64::try_from(then.as_millis()).unwrap())
     }
 }
