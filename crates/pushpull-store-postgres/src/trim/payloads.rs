@@ -83,16 +83,21 @@ pub(super) async fn by_age(db: &Arc<Db>, retention: Retention, trimmed: &mut Tri
     Ok(())
 }
 
+/// The first key of an application `a` that is not erased yet; another's, if all there can be are.
+const FIRST: &str = "(a.no::bigint << 40) + a.erased_position + 1";
+/// The last it can have.
+const LAST: &str = "((a.no::bigint + 1) << 40) - 1";
+
 /// The applications that have messages of a day, from a key on, and which of them have some that were made before a
-/// moment and are not erased yet.
+/// moment and are not erased yet. Those that were deleted are not erased by age.
 fn due(day: i32) -> String {
     format!(
-        "SELECT a.no, coalesce(m.created_at < $3, false) FROM ({}) AS a (no)
+        "SELECT n.no, coalesce(m.created_at < $3, false) FROM ({}) AS n (no)
          LEFT JOIN LATERAL (SELECT created_at FROM message_{day}
-             WHERE key BETWEEN a.no::bigint << 40 | ((SELECT erased_position FROM app WHERE no = a.no) + 1)
-                 AND ((a.no::bigint + 1) << 40) - 1
+             WHERE key BETWEEN (SELECT {FIRST} FROM app a WHERE a.no = n.no AND a.deleted_at IS NULL)
+                 AND ((n.no::bigint + 1) << 40) - 1
              ORDER BY key LIMIT 1) m ON true
-         ORDER BY a.no",
+         ORDER BY n.no",
         numbers("message", day)
     )
 }
@@ -104,20 +109,20 @@ fn next_of_day(day: i32) -> String {
         "SELECT m.key, m.day, m.payload IS NOT NULL AND m.payload_expires_at IS NULL
          FROM app a CROSS JOIN LATERAL (
              SELECT key, day, created_at, payload, payload_expires_at FROM message_{day}
-             WHERE key BETWEEN a.no::bigint << 40 | (a.erased_position + 1) AND ((a.no::bigint + 1) << 40) - 1
-             ORDER BY key LIMIT $2) m
+             WHERE key BETWEEN {FIRST} AND {LAST} ORDER BY key LIMIT $2) m
          WHERE a.no = $1 AND m.created_at < $3 ORDER BY m.key"
     )
 }
 
 /// The next messages of a deleted application.
-const NEXT_OF_DELETED: &str = "
-    SELECT m.key, m.day, m.payload IS NOT NULL
-    FROM app a CROSS JOIN LATERAL (
-        SELECT key, day, payload FROM message
-        WHERE key BETWEEN a.no::bigint << 40 | (a.erased_position + 1) AND ((a.no::bigint + 1) << 40) - 1
-        ORDER BY key LIMIT $2) m
-    WHERE a.no = $1 ORDER BY m.key";
+fn next_of_deleted() -> String {
+    format!(
+        "SELECT m.key, m.day, m.payload IS NOT NULL
+         FROM app a CROSS JOIN LATERAL (
+             SELECT key, day, payload FROM message WHERE key BETWEEN {FIRST} AND {LAST} ORDER BY key LIMIT $2) m
+         WHERE a.no = $1 ORDER BY m.key"
+    )
+}
 
 /// Payloads of deleted applications: they need not stay until their day goes.
 pub(super) async fn of_deleted(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Fault> {
@@ -128,7 +133,7 @@ pub(super) async fn of_deleted(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<()
     drop(conn);
     for row in &due {
         let app: i32 = row.get(0);
-        if !erase(db, app, NEXT_OF_DELETED, &[], CancelReason::Deleted, trimmed).await? {
+        if !erase(db, app, &next_of_deleted(), &[], CancelReason::Deleted, trimmed).await? {
             let tx = db.begin().await?;
             tx.execute("UPDATE app SET erased_position = $2 WHERE no = $1", &[&app, &all]).await?;
             tx.commit().await?;

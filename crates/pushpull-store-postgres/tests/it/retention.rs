@@ -285,3 +285,31 @@ async fn several_nodes_remove_each_thing_once() {
     assert_eq!(partitions(&other, "message").await.len(), 2);
     assert_eq!(world.publish(&app, message("next")).await.key.position.0, 6);
 }
+
+/// What is left of an application that was deleted does not hold up the payloads of others, whatever its number.
+#[tokio::test]
+async fn payloads_go_by_age_beside_a_deleted_application() {
+    let url = new_database();
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let retention = Retention { payloads: Duration::from_hours(24), ..NINETY_DAYS };
+    let apps = [world.app("one").await, world.app("two").await, world.app("three").await];
+    assert!(apps.iter().any(|app| app.no.0 % 2 == 1));
+    for app in &apps {
+        world.publish_many(app, 5).await;
+    }
+    for app in &apps[..2] {
+        world.store.delete_app(app.no).await.unwrap();
+    }
+    for days in [1, 3] {
+        world.clock.advance(Duration::from_hours(24 * days));
+        world.publish_many(&apps[2], 5).await;
+    }
+    let mut steps = 0;
+    while world.store.trim(retention).await.unwrap().more {
+        steps += 1;
+        assert!(steps < 50, "it does not end");
+    }
+    let left = "SELECT count(*), count(payload) FROM message";
+    let left = connect(&url).await.query_one(left, &[]).await.unwrap();
+    assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (25, 5), "those of the last day");
+}
