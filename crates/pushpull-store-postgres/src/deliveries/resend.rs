@@ -29,6 +29,10 @@ async fn resend_in(tx: &mut Tx, message: MessageKey, endpoint: EndpointNo) -> Re
         return Ok(Resent::Gone);
     };
     let (day, has_it): (i32, bool) = (found.get(0), found.get(1));
+    // Its deliveries go before it does; and what joined a queue on a later day would stay when its day is removed.
+    if trim::is_going(tx, day).await? {
+        return Ok(Resent::Gone);
+    }
     let Some(pushed) = is_pushed(tx, message.app, endpoint).await? else { return Ok(Resent::Gone) };
     let due_at = pushed.then_some(tx.wall);
     if has_it {
@@ -41,10 +45,6 @@ async fn resend_in(tx: &mut Tx, message: MessageKey, endpoint: EndpointNo) -> Re
         let row = tx.query_one(&sql, &[&key, &day, &endpoint.0.cast_signed()]).await?;
         reopen(tx, &[row.get(0)], &[row.get(1)], due_at).await?;
     } else {
-        // What joined a queue on a later day would stay when retention removes its message's.
-        if trim::is_going(tx, day).await? {
-            return Ok(Resent::Gone);
-        }
         insert(tx, (key, day), endpoint, due_at).await?;
     }
     Ok(Resent::Owed)

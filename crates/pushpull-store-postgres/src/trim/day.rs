@@ -125,8 +125,10 @@ impl Day {
 async fn begin(db: &Arc<Db>, day: &Day) -> Result<bool, Fault> {
     let tx = db.begin().await?;
     let tables = PARTITIONED.map(|table| format!("{table}_{}", day.no)).join(", ");
-    tx.conn().batch(&format!("SET LOCAL lock_timeout = '{WAIT}'; LOCK TABLE {tables} IN SHARE MODE")).await?;
+    tx.conn().batch(&format!("SET LOCAL lock_timeout = '{WAIT}'")).await?;
+    // First the day, as by those who ask whether it is going before they write to its tables.
     Day { no: day.no, stage: APPS, reached: 0, messages: 0, cancelled: 0 }.save(&tx).await?;
+    tx.conn().batch(&format!("LOCK TABLE {tables} IN SHARE MODE")).await?;
     tx.commit().await?;
     Ok(true)
 }

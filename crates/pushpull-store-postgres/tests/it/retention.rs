@@ -313,3 +313,22 @@ async fn payloads_go_by_age_beside_a_deleted_application() {
     let left = connect(&url).await.query_one(left, &[]).await.unwrap();
     assert_eq!((left.get::<_, i64>(0), left.get::<_, i64>(1)), (25, 5), "those of the last day");
 }
+
+/// A message that is still there, while its deliveries are not any more, is gone for who sends it again.
+#[tokio::test]
+async fn a_message_whose_deliveries_are_gone_is_not_sent_again() {
+    let (world, app, other, _) = old().await;
+    let had_it = world.snapshot(&app).await.endpoints[0].no;
+    let old = world.store.messages(app.no, all(), first_page(1)).await.unwrap().items[0].key;
+    let sql = "SELECT day, stage FROM made_day ORDER BY day LIMIT 1";
+    let day = loop {
+        let first = other.query_one(sql, &[]).await.unwrap();
+        if first.get::<_, i16>(1) == 7 {
+            break first.get::<_, i32>(0);
+        }
+        world.store.trim(NINETY_DAYS).await.unwrap();
+    };
+    let drop = format!("ALTER TABLE delivery DETACH PARTITION delivery_{day}; DROP TABLE delivery_{day}");
+    other.batch_execute(&drop).await.unwrap();
+    assert_eq!(world.store.resend(old, had_it).await.unwrap(), Resent::Gone);
+}
