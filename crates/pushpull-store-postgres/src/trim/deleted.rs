@@ -108,20 +108,24 @@ async fn ended_endpoints(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Faul
     Ok(())
 }
 
-/// Removes what the consumers of endpoints left; whether that is all.
+/// Removes some of what the consumers of endpoints left; whether that is all.
 async fn remove_consumers(tx: &Tx, endpoints: &[i32]) -> Result<bool, Fault> {
     // As everyone who changes a work queue: first its consumer.
-    tx.query(
-        "SELECT FROM consumer WHERE endpoint = ANY ($1) ORDER BY endpoint, name FOR UPDATE",
-        &[&endpoints],
-    )
-    .await?;
+    let lock = "SELECT endpoint, name FROM consumer WHERE endpoint = ANY ($1)
+                ORDER BY endpoint, name LIMIT $2 FOR UPDATE";
+    let locked = tx.query(lock, &[&endpoints, &ROWS_MAX]).await?;
+    // Up to the last one that is locked, unless all are.
+    let upto = locked.last().filter(|_| locked.len() as i64 == ROWS_MAX);
+    let (endpoint, name): (Option<i32>, Option<&str>) = upto.map(|row| (row.get(0), row.get(1))).unzip();
     let items = "DELETE FROM consumer_item WHERE (endpoint, consumer, seq) IN (
-                     SELECT endpoint, consumer, seq FROM consumer_item WHERE endpoint = ANY ($1) LIMIT $2)";
+                     SELECT endpoint, consumer, seq FROM consumer_item
+                     WHERE endpoint = ANY ($1) AND ($3::integer IS NULL OR (endpoint, consumer) <= ($3, $4)) LIMIT $2)";
     let consumers = "DELETE FROM consumer WHERE (endpoint, name) IN (
-                         SELECT endpoint, name FROM consumer WHERE endpoint = ANY ($1) LIMIT $2)";
+                         SELECT endpoint, name FROM consumer
+                         WHERE endpoint = ANY ($1) AND ($3::integer IS NULL OR (endpoint, name) <= ($3, $4)) LIMIT $2)";
     for sql in [items, consumers] {
-        if tx.execute(sql, &[&endpoints, &ROWS_MAX]).await? == ROWS_MAX.cast_unsigned() {
+        let removed = tx.execute(sql, &[&endpoints, &ROWS_MAX, &endpoint, &name]).await?;
+        if removed == ROWS_MAX.cast_unsigned() {
             return Ok(false);
         }
     }

@@ -332,3 +332,34 @@ async fn a_message_whose_deliveries_are_gone_is_not_sent_again() {
     other.batch_execute(&drop).await.unwrap();
     assert_eq!(world.store.resend(old, had_it).await.unwrap(), Resent::Gone);
 }
+
+/// A step locks no more consumers of deleted endpoints than it removes.
+#[tokio::test]
+async fn many_consumers_of_a_deleted_endpoint_go_in_steps() {
+    let url = new_database();
+    let world = node(&url, 1, &Arc::new(FixedClock::at(START))).await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
+    let mut other = connect(&url).await;
+    other
+        .batch_execute(&format!(
+            "INSERT INTO consumer (endpoint, name, committed, handed, idle_ms, max_deliver, seen_at, expires_at, created_at)
+                 SELECT {0}, 'c' || n, 0, 0, 0, 0, 0, 0, 0 FROM generate_series(1000, 2000) AS n;
+             INSERT INTO consumer_item (endpoint, consumer, seq, day, delivered)
+                 SELECT {0}, 'c' || n, 1, 0, 1 FROM generate_series(1000, 2000, 10) AS n",
+            endpoint.no.0
+        ))
+        .await
+        .unwrap();
+    world.store.delete_endpoint(endpoint.no).await.unwrap();
+    let left = "SELECT (SELECT count(*) FROM consumer), (SELECT count(*) FROM consumer_item)";
+    let using = other.transaction().await.unwrap();
+    using.execute("SELECT FROM consumer WHERE name = 'c2000' FOR UPDATE", &[]).await.unwrap();
+    assert!(world.store.trim(NINETY_DAYS).await.unwrap().more);
+    let row = using.query_one(left, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 1));
+    using.commit().await.unwrap();
+    world.trim(NINETY_DAYS).await;
+    let row = other.query_one(left, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (0, 0));
+}
