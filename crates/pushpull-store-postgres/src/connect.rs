@@ -42,30 +42,31 @@ const PLANS: &str = "SET jit = off; SET plan_cache_mode = force_generic_plan; SE
 const DURABLE: &str = "SELECT set_config('synchronous_commit', CASE current_setting('synchronous_commit')
     WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)";
 
+/// How long a write waits for others.
+pub(crate) const PATIENCE: &str = "SET lock_timeout = '10s'";
+/// One who stops within a transaction holds up nobody.
+const NO_STOPPING: &str = "SET idle_in_transaction_session_timeout = '4s'";
+
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Reads: a statement that takes too long is given up by the server.
     Reading,
     /// Writes: a commit waits for its standby as long as that takes, since one that is given up has happened anyway.
-    /// A transaction in which nothing happens is ended by the server, so that one who stops within it holds up nobody.
+    /// A transaction in which nothing happens is ended by the server.
     Writing,
     /// The few connections of the hot path.
     Hot,
 }
 
 impl Purpose {
-    fn settings(self) -> &'static str {
+    fn settings(self) -> String {
+        let writing = || format!("SET statement_timeout = 0; {PATIENCE}; {NO_STOPPING}");
         match self {
-            Self::Reading => "SET statement_timeout = '12s'",
-            Self::Hot => {
-                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '4s'"
-            }
+            Self::Reading => "SET statement_timeout = '12s'".to_owned(),
+            Self::Hot => writing(),
             // Of the rows that a change names by keys and days none is found by reading all days for it.
-            Self::Writing => {
-                "SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '4s';
-                 SET enable_hashjoin = off; SET enable_mergejoin = off"
-            }
+            Self::Writing => writing() + "; SET enable_hashjoin = off; SET enable_mergejoin = off",
         }
     }
 }
