@@ -17,6 +17,7 @@ use crate::{
     fault::Fault,
     list::{self, LOOKED_AT, fill, gather, shown, within},
     messages::OF_MESSAGE,
+    pool::Params,
     rows, span,
 };
 
@@ -45,10 +46,10 @@ pub(super) async fn of_endpoint(
     let order = direction(page);
     let sql = format!(
         "SELECT {}, d.message_day, {LOOKED_AT}
-         FROM (SELECT * FROM delivery WHERE key BETWEEN $1 AND $2 AND message BETWEEN $4 AND $5 AND day >= $6
-               ORDER BY key {order} LIMIT $3) d
+         FROM (SELECT * FROM delivery WHERE key BETWEEN $1 AND $2 AND day >= $6 ORDER BY key {order} LIMIT $3) d
          LEFT JOIN LATERAL (SELECT event_type, channels, tags, payload FROM message
-               WHERE message.key = d.message AND message.day = d.message_day LIMIT 1) m ON true
+               WHERE message.key = d.message AND message.day = d.message_day AND d.message BETWEEN $4 AND $5
+               LIMIT 1) m ON true
          ORDER BY d.key {order}",
         rows::DELIVERY
     );
@@ -70,13 +71,28 @@ pub(super) async fn of_endpoint(
     Ok(fill(found, page, |(delivery, _)| delivery.key.seq.0, fill_in))
 }
 
+/// The days on which the messages `$1` to `$2` of one application lie.
+const MESSAGE_DAYS: &str = "
+    SELECT first.day, last.day
+    FROM (SELECT day FROM message WHERE key BETWEEN $1 AND $2 ORDER BY key LIMIT 1) AS first,
+        (SELECT day FROM message WHERE key BETWEEN $1 AND $2 ORDER BY key DESC LIMIT 1) AS last";
+
+/// Those of some messages that joined the queue on their messages' days, from `$5` to `$6`, and by the index of these
+/// those that joined it later.
 const COUNTS: &str = "
     SELECT count(*) FILTER (WHERE state = 1), count(*) FILTER (WHERE state = 0 AND attempts = 0),
         count(*) FILTER (WHERE state = 0 AND attempts > 0), count(*) FILTER (WHERE state = 2),
         count(*) FILTER (WHERE state >= 3)
-    FROM delivery WHERE key BETWEEN $1 AND $2 AND message >= $3 AND message < $4 AND day >= $5";
+    FROM (
+        SELECT state, attempts FROM delivery
+        WHERE key BETWEEN $1 AND $2 AND message BETWEEN $3 AND $4 AND day BETWEEN $5 AND $6
+        UNION ALL
+        SELECT state, attempts FROM delivery
+        WHERE endpoint = $7 AND message BETWEEN $3 AND $4 AND message_day BETWEEN $5 AND $6
+            AND day <> message_day AND day > $6) AS d";
 
-/// How many of an endpoint's deliveries stand how.
+/// How many of an endpoint's deliveries stand how: as many are looked at as joined its queue on the days of that time,
+/// however many there are besides. (They change until they go, so nothing can be summed up beforehand.)
 pub(super) async fn counts(
     db: &Arc<Db>,
     endpoint: EndpointNo,
@@ -86,8 +102,14 @@ pub(super) async fn counts(
     let conn = db.reads.lend().await?;
     let Some(app) = app_of(&conn, endpoint).await? else { return Ok(DeliveryCounts::default()) };
     let (first_message, end_message) = span::span(&conn, app, since, until).await?;
-    let (first, last) = codec::range(endpoint.0);
-    let row = conn.query_one(COUNTS, &[&first, &last, &first_message, &end_message, &day_of(since)]).await?;
+    let last_message = end_message - 1;
+    let Some(days) = conn.query_opt(MESSAGE_DAYS, &[&first_message, &last_message]).await? else {
+        return Ok(DeliveryCounts::default());
+    };
+    let (first_day, last_day): (i32, i32) = (days.get(0), days.get(1));
+    let ((first, last), no) = (codec::range(endpoint.0), endpoint.0.cast_signed());
+    let params: Params<'_> = &[&first, &last, &first_message, &last_message, &first_day, &last_day, &no];
+    let row = conn.query_one(COUNTS, params).await?;
     let count = |column| row.get::<_, i64>(column).cast_unsigned();
     Ok(DeliveryCounts {
         success: count(0),

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, which are not seen as tests")]
 
 mod conformance;
+mod deliveries;
 mod newer;
 mod nodes;
 mod opening;
