@@ -81,8 +81,8 @@ pub trait Upkeep: Send + Sync {
     fn backup(&self, to: PathBuf) -> BoxFuture<'_, Result<(), Error>>;
     /// Adds up the books.
     fn ledger(&self) -> BoxFuture<'_, Result<Ledger, Error>>;
-    /// What waits to be pushed, without counting much: exact up to 10,000; more than that may be what was counted within
-    /// the last minute.
+    /// What waits to be pushed, without counting much: exact up to 10,000; more than that may be what was counted some
+    /// minutes ago.
     fn backlog(&self) -> BoxFuture<'_, Result<Backlog, Error>>;
     /// How big it is.
     fn size(&self) -> BoxFuture<'_, Result<Size, Error>>;

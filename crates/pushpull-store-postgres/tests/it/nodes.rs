@@ -13,7 +13,7 @@ use pushpull_domain::{
     AppNo, DeliveryState, Endpoint, FixedClock, Health, Message, Mode, Timestamp, endpoint::DisabledReason,
 };
 use pushpull_store::{
-    CommitListener, Store, WriteError,
+    CommitListener, Store, Upkeep, WriteError,
     conformance::fixture::{START, World, answer, message, new_endpoint, owed_at},
 };
 use pushpull_store_postgres::Postgres;
@@ -173,4 +173,16 @@ async fn messages_are_taken_though_the_day_was_lost() {
         END $$";
     connect(&url).await.batch_execute(lost).await.unwrap();
     assert_eq!(world.publish_many(&app, 3).await.len(), 3);
+}
+
+/// The backlog is the store's, whichever node is asked, also one that brings nobody anything.
+#[tokio::test]
+async fn every_node_tells_the_oldest_of_what_is_owed() {
+    let (world, url) = node().await;
+    let app = world.app("one").await;
+    world.endpoint(&app).await;
+    world.publish(&app, message("x")).await;
+    let asking = Options { serves: false, ..options(&url, Arc::clone(&world.clock)) };
+    let backlog = Postgres::open(asking).await.unwrap().backlog().await.unwrap();
+    assert_eq!((backlog.pending, backlog.oldest_due_at), (1, Some(START)));
 }

@@ -74,7 +74,7 @@ async fn a_long_transaction_holds_up_retention_and_nobody_else() {
         let kept = two.store.messages(app.no, all(), first_page(250)).await.unwrap();
         assert_eq!(kept.items.len(), 200);
         assert_eq!(kept.items[0].key.position.0, 6);
-        two.owes_pushed(200).await;
+        world.owes_pushed(200).await;
     }
 }
 
