@@ -20,6 +20,14 @@ pub(crate) struct News {
 }
 
 impl News {
+    /// What was said several times is told once.
+    fn each_once(&mut self) {
+        self.rescheduled.sort_unstable();
+        self.rescheduled.dedup();
+        self.configured.sort_unstable();
+        self.configured.dedup();
+    }
+
     fn is_empty(&self) -> bool {
         self.rescheduled.is_empty() && self.configured.is_empty()
     }
@@ -83,6 +91,7 @@ impl Tx {
 
     /// Commits, and tells of it.
     pub(crate) async fn commit(mut self) -> Result<(), Fault> {
+        self.news.each_once();
         if !self.news.is_empty() {
             self.write_news().await?;
         }

@@ -10,7 +10,8 @@ use std::{
 
 use futures_util::future::join_all;
 use pushpull_domain::{
-    AppNo, DeliveryState, Endpoint, FixedClock, Health, Message, Mode, Timestamp, endpoint::DisabledReason,
+    AppNo, DeliveryState, Endpoint, EndpointNo, FixedClock, Health, Message, Mode, Timestamp,
+    endpoint::DisabledReason,
 };
 use pushpull_store::{
     CommitListener, Store, Upkeep, WriteError,
@@ -185,4 +186,33 @@ async fn every_node_tells_the_oldest_of_what_is_owed() {
     let asking = Options { serves: false, ..options(&url, Arc::clone(&world.clock)) };
     let backlog = Postgres::open(asking).await.unwrap().backlog().await.unwrap();
     assert_eq!((backlog.pending, backlog.oldest_due_at), (1, Some(START)));
+}
+
+#[derive(Default)]
+struct Rescheduled(AtomicUsize);
+
+impl CommitListener for Rescheduled {
+    fn appended(&self, _: &[Arc<Message>]) {}
+
+    fn rescheduled(&self, _: AppNo, _: EndpointNo) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// What a transaction says several times of an endpoint is told once, here and to the other nodes.
+#[tokio::test]
+async fn a_change_is_told_once() {
+    let (world, url) = node().await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Held).await;
+    world.publish_many(&app, 3).await;
+    let told = Arc::new(Rescheduled::default());
+    world.store.listen(Arc::clone(&told) as Arc<dyn CommitListener>);
+    let other = connect(&url).await;
+    other.batch_execute("DELETE FROM news").await.unwrap();
+    world.store.update_endpoint(Endpoint { mode: Mode::Push, ..(*endpoint).clone() }).await.unwrap();
+    assert_eq!(told.0.load(Ordering::SeqCst), 1);
+    let news = other.query("SELECT rescheduled, configured FROM news", &[]).await.unwrap();
+    let news: Vec<(Vec<i32>, Vec<i32>)> = news.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(news, [(vec![endpoint.no.0.cast_signed()], vec![app.no.0.cast_signed()])]);
 }
