@@ -115,17 +115,19 @@ impl Queue {
 /// The columns of [`Queue`]: of the ends `queue` and an endpoint `e`.
 const QUEUE: &str = "queue.trimmed, queue.last, e.mode, e.read_seq, e.draining_since";
 
-/// The queue of an endpoint, which is locked: it is not deleted meanwhile, and no other consumer of it is made.
-static LOCK_QUEUE: LazyLock<String> = LazyLock::new(|| {
+static FIND_QUEUE: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {QUEUE} FROM endpoint e CROSS JOIN ({ENDS}) AS queue
-         WHERE e.no = $1 AND e.deleted_at IS NULL FOR NO KEY UPDATE OF e"
+        "SELECT {QUEUE} FROM endpoint e CROSS JOIN ({ENDS}) AS queue WHERE e.no = $1 AND e.deleted_at IS NULL"
     )
 });
 
+/// The queue of an endpoint, which is locked: it is not deleted meanwhile, no other consumer of it is made, and
+/// retention removes nothing of it.
 pub(crate) async fn lock_queue(db: &Db, tx: &Tx, endpoint: EndpointNo) -> Result<Option<Queue>, Fault> {
     let (no, before, day) = feed::asks(db, endpoint);
-    let found = tx.query_opt(&LOCK_QUEUE, &[&no, &before, &day]).await?;
+    // A statement of its own: the next one sees what was committed before this one got the lock.
+    tx.query_opt("SELECT FROM endpoint WHERE no = $1 FOR NO KEY UPDATE", &[&no]).await?;
+    let found = tx.query_opt(&FIND_QUEUE, &[&no, &before, &day]).await?;
     Ok(found.map(|row| Queue::read(&row, 0, endpoint, tx.wall)))
 }
 

@@ -9,7 +9,10 @@ use pushpull_store::{
     conformance::fixture::{NINETY_DAYS, World},
 };
 
-use crate::nodes::{node, node_on};
+use crate::{
+    nodes::{node, node_on},
+    support::{connect, until_waiting},
+};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -125,4 +128,22 @@ async fn no_step_of_retention_leaves_a_gap_untold() {
         }
     }
     assert!(trimmed.starts_with(&[0]) && trimmed.ends_with(&[3]) && trimmed.is_sorted(), "{trimmed:?}");
+}
+
+/// Retention that removes something while a consumer is about to be made was there before it: no gap is told.
+#[tokio::test]
+async fn a_new_consumer_is_told_of_no_gap_from_before_it() {
+    let (world, url) = node().await;
+    let (app, endpoint) = pulled(&world).await;
+    world.publish_many(&app, 5).await;
+    let (mut other, looking) = (connect(&url).await, connect(&url).await);
+    let trimming = other.transaction().await.unwrap();
+    trimming.execute("UPDATE endpoint SET begin_seq = 3, trimmed_seq = 3", &[]).await.unwrap();
+    let trimming = async {
+        until_waiting(&looking, "transactionid").await;
+        trimming.commit().await.unwrap();
+    };
+    let (key, ()) = tokio::join!(consumer(&world, &endpoint), trimming);
+    let status = world.store.consumer_status(key).await.unwrap().unwrap();
+    assert_eq!((status.consumer.committed, status.gap), (Seq(3), None));
 }

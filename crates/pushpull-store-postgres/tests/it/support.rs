@@ -53,3 +53,12 @@ impl Maker for InDatabase {
         unreachable!("a PostgreSQL store is backed up with PostgreSQL's own means")
     }
 }
+
+/// Waits until a session waits for a lock of this kind.
+pub(crate) async fn until_waiting(other: &Client, kind: &str) {
+    let sql = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
+               WHERE datname = current_database() AND locktype = $1 AND NOT granted)";
+    while !other.query_one(sql, &[&kind]).await.unwrap().get::<_, bool>(0) {
+        tokio::task::yield_now().await;
+    }
+}
