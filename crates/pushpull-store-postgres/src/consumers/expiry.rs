@@ -11,13 +11,17 @@ const EXPIRED_MAX: usize = 100;
 /// Rows of work queues removed in one step.
 const ROWS_MAX: i64 = 1_000;
 
-/// Those that are due at `$1`, not having been seen for `$2` longer than they may, and how many items each has. One that is locked is being used: it is not due any more.
+/// By the clock of this node (`$1`) and by the database's: a node that is ahead would remove what others are using.
+const NOW: &str = "(SELECT least($1, (extract(epoch FROM clock_timestamp()) * 1000)::bigint))";
+
+/// Those that are due, not having been seen for `$2` longer than they may, and how many items each has. One that is
+/// locked is being used: it is not due any more.
 static DUE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {CONSUMER}, app.id AS app_id, endpoint.id AS endpoint_id,
              (SELECT count(*) FROM consumer_item i WHERE i.endpoint = c.endpoint AND i.consumer = c.name) AS items
          FROM consumer c JOIN endpoint ON endpoint.no = c.endpoint JOIN app ON app.no = endpoint.app
-         WHERE c.expires_at <= $1 AND c.seen_at + c.idle_ms + $2 <= $1
+         WHERE c.expires_at <= {NOW} AND c.seen_at + c.idle_ms + $2 <= {NOW}
          ORDER BY c.expires_at LIMIT {EXPIRED_MAX} FOR UPDATE OF c SKIP LOCKED"
     )
 });

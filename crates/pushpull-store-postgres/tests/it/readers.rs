@@ -147,3 +147,17 @@ async fn a_new_consumer_is_told_of_no_gap_from_before_it() {
     let status = world.store.consumer_status(key).await.unwrap().unwrap();
     assert_eq!((status.consumer.committed, status.gap), (Seq(3), None));
 }
+
+/// A node whose clock is ahead removes no consumer that another node has just noted as seen.
+#[tokio::test]
+async fn a_clock_that_is_ahead_expires_no_consumer() {
+    let (world, url) = node().await;
+    let (_, endpoint) = pulled(&world).await;
+    let key = consumer(&world, &endpoint).await;
+    let seen = "UPDATE consumer SET seen_at = (extract(epoch FROM now()) * 1000)::bigint,
+                    expires_at = (extract(epoch FROM now()) * 1000)::bigint + idle_ms";
+    connect(&url).await.batch_execute(seen).await.unwrap();
+    world.clock.advance(100 * 365 * DAY);
+    assert_eq!(world.store.expire_consumers().await.unwrap().consumers, []);
+    assert!(world.store.consumer(key).await.unwrap().is_some());
+}
