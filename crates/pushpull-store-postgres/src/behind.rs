@@ -2,22 +2,17 @@
 
 use std::sync::Arc;
 
-use pushpull_domain::{EndpointNo, Timestamp};
-use pushpull_store::{Behind, BehindConsumer, ConsumerKey};
-use tokio_postgres::Row;
+use pushpull_domain::Timestamp;
+use pushpull_store::{Behind, BehindConsumer, ConsumerKey, columns};
 
-use crate::{
-    Db,
-    fault::{Fault, inconsistent},
-    feed,
-};
+use crate::{Db, fault::Fault, named::Named};
 
 /// Consumers looked at in one step.
 const STEP: usize = 500;
 
 /// Each with when the message was made that it reads next.
 const LOOK: &str = "
-    SELECT c.endpoint, c.name, c.committed, app.id, endpoint.id, next.created_at
+    SELECT c.endpoint, c.name, c.committed, app.id AS app_id, endpoint.id AS endpoint_id, next.created_at
     FROM consumer c JOIN endpoint ON endpoint.no = c.endpoint AND endpoint.deleted_at IS NULL
         JOIN app ON app.no = endpoint.app
         LEFT JOIN LATERAL (
@@ -39,29 +34,16 @@ pub(crate) async fn behind(
     let conn = db.reads.lend().await?;
     let looked = conn.query(LOOK, &[&endpoint.cast_signed(), &name, &(STEP as i64)]).await?;
     let mut behind = Behind::default();
-    if looked.len() == STEP {
-        behind.next = looked.last().map(key).transpose()?;
-    }
     for row in &looked {
-        if let Some(next_at) = row.get::<_, Option<i64>>(5).map(Timestamp::from_millis)
+        let consumer = columns::behind(&Named::new(row))?;
+        behind.next = Some(consumer.key.clone());
+        if let Some(next_at) = row.get::<_, Option<i64>>("created_at").map(Timestamp::from_millis)
             && next_at < before
         {
-            behind.consumers.push(BehindConsumer {
-                key: key(row)?,
-                app: named(row.get(3))?,
-                endpoint: named(row.get(4))?,
-                committed: feed::seq(row, 2),
-                next_at,
-            });
+            behind.consumers.push(BehindConsumer { next_at, ..consumer });
         }
     }
+    // With fewer that were all.
+    behind.next = behind.next.filter(|_| looked.len() == STEP);
     Ok(behind)
-}
-
-fn key(row: &Row) -> Result<ConsumerKey, Fault> {
-    Ok(ConsumerKey { endpoint: EndpointNo(row.get::<_, i32>(0).cast_unsigned()), name: named(row.get(1))? })
-}
-
-fn named<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T, Fault> {
-    text.parse().map_err(|e| inconsistent("consumer", text, e))
 }

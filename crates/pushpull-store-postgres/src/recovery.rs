@@ -203,12 +203,15 @@ async fn look(
     next_seq: i64,
     end_seq: i64,
 ) -> Result<Looked, Fault> {
-    let (since, until) = span::span(tx.conn(), recovery.app, recovery.since, recovery.until).await?;
+    let (first, end) = match kind {
+        Kind::Failed => span::span(tx.conn(), recovery.app, recovery.since, recovery.until).await?,
+        // All that gathered, whenever its message was made.
+        Kind::Gathered | Kind::Withdrawn => (i64::MIN, i64::MAX),
+    };
     let key = |seq: i64| {
         codec::delivery_key(DeliveryKey { endpoint: recovery.endpoint, seq: Seq(seq.cast_unsigned()) })
     };
-    let rows =
-        tx.query(LOOK, &[&key(next_seq), &key(end_seq), &since, &until, &(kind as i16), &STEP]).await?;
+    let rows = tx.query(LOOK, &[&key(next_seq), &key(end_seq), &first, &end, &(kind as i16), &STEP]).await?;
     let wanted = rows.iter().filter(|row| row.get::<_, Option<bool>>(2) == Some(true));
     let (keys, days) = wanted.map(|row| (row.get::<_, i64>(0), row.get::<_, i32>(1))).unzip();
     let last = rows.last().filter(|_| rows.len() as i64 == STEP);

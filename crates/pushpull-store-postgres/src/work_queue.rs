@@ -4,10 +4,10 @@ mod answer;
 mod items;
 mod take;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use pushpull_domain::{Message, Seq};
+use pushpull_domain::Seq;
 use pushpull_store::{
     Answered, Answers, Asked, ConsumerKey, Error, Page, PageQuery, Parked, Refused, Take, Taken, WorkQueue,
     gather::{BYTES_MAX, Gather, beyond, bytes_of, direction},
@@ -53,16 +53,6 @@ impl WorkQueue for Postgres {
     fn replay(&self, key: ConsumerKey, only: Option<Vec<Seq>>) -> BoxFuture<'_, Asked<u64>> {
         self.write(move |db| async move { replay(&db, &key, only.as_deref()).await })
     }
-}
-
-/// The messages with these keys and days that are kept.
-async fn messages_of(db: &Arc<Db>, keys: &[i64], days: &[i32]) -> Result<HashMap<i64, Arc<Message>>, Fault> {
-    let sql = format!(
-        "SELECT {MESSAGE} FROM unnest($1::bigint[], $2::integer[]) AS wanted (key, day)
-             CROSS JOIN LATERAL (SELECT * FROM message WHERE key = wanted.key AND day = wanted.day LIMIT 1) AS m"
-    );
-    let found = db.reads.lend().await?.query(&sql, &[&keys, &days]).await?;
-    found.iter().map(|row| Ok((row.get(0), Arc::new(rows::message(row, 0)?)))).collect()
 }
 
 async fn parked(db: &Arc<Db>, key: &ConsumerKey, page: &PageQuery<Seq>) -> Result<Page<Parked>, Fault> {

@@ -12,16 +12,13 @@ use pushpull_store::{
 };
 use tokio_postgres::Row;
 
-use super::{
-    items::{self, Changes, Item},
-    messages_of,
-};
+use super::items::{self, Changes, Item};
 use crate::{
     Db,
     consumer_rows::{Queue, Standing, lock, save},
     consumers::Outcome,
     fault::Fault,
-    feed,
+    feed, list,
     pool::Params,
     tx::Tx,
 };
@@ -286,9 +283,8 @@ pub(super) async fn with_messages(db: &Arc<Db>, found: Vec<Found>) -> Result<Vec
     if found.is_empty() {
         return Ok(Vec::new());
     }
-    let (keys, days): (Vec<i64>, Vec<i32>) =
-        found.iter().map(|item| (item.message, item.message_day)).unzip();
-    let messages = messages_of(db, &keys, &days).await?;
+    let conn = db.reads.lend().await?;
+    let messages = list::messages(&conn, found.iter().map(|item| (item.message, item.message_day))).await?;
     let items = found.into_iter().filter_map(|Found { seq, delivered, message, .. }| {
         Some(TakenItem { seq, message: Arc::clone(messages.get(&message)?), delivered })
     });
