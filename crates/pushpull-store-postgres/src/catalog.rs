@@ -7,6 +7,7 @@ mod event_types;
 mod keys;
 mod modes;
 mod rows;
+mod snapshots;
 
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ use crate::{
     named::Named,
     tx::{News, Tx},
 };
+
+pub(crate) use snapshots::Snapshots;
 
 /// The columns of an environment.
 const ENVIRONMENT: &str = "no, id, name, created_at";
@@ -130,16 +133,14 @@ impl Catalog for Postgres {
                 Ref::Id(id) => ("app.environment = $1 AND app.id COLLATE \"C\" = $2", id.to_string()),
                 Ref::Uid(uid) => ("app.environment = $1 AND app.uid = $2", uid.to_string()),
             };
-            let conn = db.reads.lend().await?;
-            rows::snapshot(&conn, &db.sealer, condition, &[&environment.0.cast_signed(), &name]).await
+            snapshots::snapshot(&db, condition, &[&environment.0.cast_signed(), &name]).await
         })
     }
 
     fn app_by_no(&self, no: AppNo) -> BoxFuture<'_, Result<Option<Arc<AppSnapshot>>, Error>> {
-        self.read(move |db| async move {
-            let conn = db.reads.lend().await?;
-            rows::snapshot(&conn, &db.sealer, "app.no = $1", &[&no.0.cast_signed()]).await
-        })
+        self.read(
+            move |db| async move { snapshots::snapshot(&db, "app.no = $1", &[&no.0.cast_signed()]).await },
+        )
     }
 
     fn apps(

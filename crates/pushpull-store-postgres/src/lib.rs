@@ -139,6 +139,7 @@ pub(crate) struct Db {
     pub(crate) trimmer: trim::Trimmer,
     pub(crate) days: queue_days::Days,
     pub(crate) due_from: due::DueFrom,
+    pub(crate) snapshots: catalog::Snapshots,
     listeners: RwLock<Vec<Arc<dyn CommitListener>>>,
     history: u64,
     last_at: AtomicI64,
@@ -181,6 +182,7 @@ impl Postgres {
             trimmer: trim::Trimmer::default(),
             days: queue_days::Days::default(),
             due_from: due::DueFrom::default(),
+            snapshots: catalog::Snapshots::default(),
             listeners: RwLock::default(),
             history,
             last_at: AtomicI64::new(0),
@@ -250,8 +252,9 @@ impl Db {
         self.each_listener(|listener| listener.appended(messages));
     }
 
-    /// Tells listeners to look at everything again.
+    /// Tells listeners to look at everything again, and does so itself.
     pub(crate) fn tell_moved(&self) {
+        self.snapshots.forget();
         self.each_listener(|listener| listener.moved());
     }
 }

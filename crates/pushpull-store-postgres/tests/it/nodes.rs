@@ -216,3 +216,29 @@ async fn a_change_is_told_once() {
     let news: Vec<(Vec<i32>, Vec<i32>)> = news.iter().map(|row| (row.get(0), row.get(1))).collect();
     assert_eq!(news, [(vec![endpoint.no.0.cast_signed()], vec![app.no.0.cast_signed()])]);
 }
+
+/// An application that is as it was is not read again, and whatever changes of it, on whatever node, is seen at once.
+#[tokio::test]
+async fn an_application_is_read_when_it_has_changed() {
+    let (one, url) = node().await;
+    let two = node_on(&url, 2).await;
+    let app = one.app("one").await;
+    let endpoint = one.endpoint(&app).await;
+    let first = two.snapshot(&app).await;
+    assert!(Arc::ptr_eq(&first, &two.snapshot(&app).await));
+
+    let renamed = Endpoint { description: "new".to_owned(), ..(*endpoint).clone() };
+    let renamed = one.store.update_endpoint(renamed).await.unwrap();
+    assert_eq!(two.snapshot(&app).await.endpoints, [renamed]);
+    for health in [Health { failing_since: Some(START), notified: false }, Health::default()] {
+        one.store.set_health(endpoint.no, health).await.unwrap();
+        assert_eq!(two.snapshot(&app).await.endpoints[0].health, health);
+    }
+    let app = one.store.update_app(pushpull_domain::App { name: "new".to_owned(), ..app }).await.unwrap();
+    assert_eq!(two.snapshot(&app).await.app, app);
+    let more = one.endpoint(&app).await;
+    one.store.delete_endpoint(endpoint.no).await.unwrap();
+    assert_eq!(two.snapshot(&app).await.endpoints, [more]);
+    one.store.delete_app(app.no).await.unwrap();
+    assert!(two.store.app_by_no(app.no).await.unwrap().is_none());
+}
