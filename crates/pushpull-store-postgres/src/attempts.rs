@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 
 use crate::{
     Db,
-    days::day_of,
+    days::{day_of, days_of},
     fault::Fault,
     list::{self, LOOKED_AT, fill, gather, shown, within},
     messages::OF_MESSAGE,
@@ -40,9 +40,7 @@ pub(crate) async fn attempt(
     );
     let key = codec::message_key(message);
     let n = codec::place(key_of(EndpointNo(0), id)).cast_signed();
-    // It is mostly written down on the day on which it was made, or soon after.
-    let day = day_of(id.at());
-    for (first, last) in [(day, day.saturating_add(1)), (day.saturating_add(2), i32::MAX)] {
+    for (first, last) in days_of(id.at()) {
         for row in conn.query(&sql, &[&key, &n, &first, &last]).await? {
             let found = rows::attempt(&row, 0)?;
             if found.id == id {

@@ -15,6 +15,13 @@ pub(crate) fn day_of(at: Timestamp) -> i32 {
     at.as_millis().div_euclid(DAY_MILLIS) as i32
 }
 
+/// The days on which what was made at a moment may have been written, first the likely ones: never an earlier day, and
+/// a much later one only where clocks differ or somebody wrote late.
+pub(crate) fn days_of(at: Timestamp) -> [(i32, i32); 2] {
+    let day = day_of(at);
+    [(day, day.saturating_add(1)), (day.saturating_add(2), i32::MAX)]
+}
+
 /// The newest day that this node knows of.
 #[derive(Default)]
 pub(crate) struct Newest(AtomicI32);

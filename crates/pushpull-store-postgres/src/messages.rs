@@ -11,7 +11,7 @@ use pushpull_store::{
     Append, Appended, CommitListener, Error, MessageFilter, MessageLog, Page, PageQuery, codec,
 };
 
-use crate::{Db, Postgres, fault::Fault, rows};
+use crate::{Db, Postgres, days::days_of, fault::Fault, rows};
 
 pub(crate) use expunge::{OF_MESSAGE, expunge};
 
@@ -25,11 +25,7 @@ impl MessageLog for Postgres {
     }
 
     fn message(&self, app: AppNo, id: MessageId) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>> {
-        self.read(move |db| async move {
-            let key = MessageKey { app, position: Position(id.number()) };
-            let found = messages_at(&db, &[codec::message_key(key)]).await?.pop();
-            Ok(found.filter(|message| message.id == id))
-        })
+        self.read(move |db| async move { message(&db, app, id).await })
     }
 
     fn message_by_event_id(
@@ -66,6 +62,19 @@ impl MessageLog for Postgres {
     fn expunge_message(&self, key: MessageKey) -> BoxFuture<'_, Result<(), Error>> {
         self.write(move |db| async move { expunge::expunge_one(&db, key).await })
     }
+}
+
+/// A message by its id, which says when it was made.
+async fn message(db: &Arc<Db>, app: AppNo, id: MessageId) -> Result<Option<Arc<Message>>, Fault> {
+    let sql = format!("SELECT {} FROM message m WHERE m.key = $1 AND m.day BETWEEN $2 AND $3", rows::MESSAGE);
+    let key = codec::message_key(MessageKey { app, position: Position(id.number()) });
+    let conn = db.reads.lend().await?;
+    for (first, last) in days_of(id.at()) {
+        if let Some(row) = conn.query_opt(&sql, &[&key, &first, &last]).await? {
+            return Ok(Some(rows::message(&row, 0)?).filter(|found| found.id == id).map(Arc::new));
+        }
+    }
+    Ok(None)
 }
 
 /// The messages with these keys, in this order; those that are gone are left out.

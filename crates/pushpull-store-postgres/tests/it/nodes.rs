@@ -242,3 +242,17 @@ async fn an_application_is_read_when_it_has_changed() {
     one.store.delete_app(app.no).await.unwrap();
     assert!(two.store.app_by_no(app.no).await.unwrap().is_none());
 }
+
+/// A message is found by its id though it was written on a later day than its own, since another node's clock is ahead.
+#[tokio::test]
+async fn a_message_is_found_though_it_lies_on_a_later_day() {
+    let (one, url) = node().await;
+    let ahead = node_on(&url, 2).await;
+    ahead.clock.advance(Duration::from_hours(5 * 24));
+    let (app, other) = (one.app("one").await, one.app("other").await);
+    ahead.publish(&other, message("x")).await;
+    let sent = one.publish(&app, message("x")).await;
+    assert!(sent.created_at < START.after(Duration::from_hours(1)));
+    let found = one.store.message(app.no, sent.id).await.unwrap().unwrap();
+    assert_eq!((found.key, found.id), (sent.key, sent.id));
+}
