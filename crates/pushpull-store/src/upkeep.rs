@@ -87,6 +87,7 @@ pub trait Upkeep: Send + Sync {
     /// How big it is.
     fn size(&self) -> BoxFuture<'_, Result<Size, Error>>;
     /// Consumers whose next message is older than this: one bounded step, after the consumer that the one before came to.
+    /// Of several processes each is told of those of the applications that it brings what they are owed.
     fn consumers_behind(
         &self,
         age: Duration,

@@ -14,7 +14,7 @@ use pushpull_domain::{
     endpoint::DisabledReason,
 };
 use pushpull_store::{
-    CommitListener, Store, Upkeep, WriteError,
+    CommitListener, ConsumerKey, ConsumerSettings, Store, Upkeep, WriteError,
     conformance::fixture::{START, World, answer, message, new_endpoint, owed_at},
 };
 use pushpull_store_postgres::Postgres;
@@ -255,4 +255,21 @@ async fn a_message_is_found_though_it_lies_on_a_later_day() {
     assert!(sent.created_at < START.after(Duration::from_hours(1)));
     let found = one.store.message(app.no, sent.id).await.unwrap().unwrap();
     assert_eq!((found.key, found.id), (sent.key, sent.id));
+}
+
+/// Of many nodes one tells of a consumer that is behind: the one that has its application.
+#[tokio::test]
+async fn one_node_tells_of_a_consumer_that_is_behind() {
+    let (world, url) = node().await;
+    let app = world.app("one").await;
+    let endpoint = world.endpoint_with(&app, |endpoint| endpoint.mode = Mode::Pull).await;
+    world.publish(&app, message("x")).await;
+    let key = ConsumerKey { endpoint: endpoint.no, name: "one".parse().unwrap() };
+    world.store.create_consumer(key, None, ConsumerSettings::default()).await.unwrap().unwrap();
+    let hour = Duration::from_hours(1);
+    world.clock.advance(2 * hour);
+    assert_eq!(world.store.consumers_behind(hour, None).await.unwrap().consumers.len(), 1);
+    let asking = Options { serves: false, ..options(&url, Arc::clone(&world.clock)) };
+    let asking = Postgres::open(asking).await.unwrap();
+    assert_eq!(asking.consumers_behind(hour, None).await.unwrap().consumers, []);
 }
