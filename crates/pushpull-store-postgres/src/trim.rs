@@ -8,11 +8,13 @@ mod day;
 mod deleted;
 mod detach;
 mod payloads;
+mod round;
 
 use std::sync::{Arc, Mutex};
 
 use pushpull_store::{Retention, Trimmed};
 
+use self::round::{Round, Work};
 use crate::{Db, days::day_of, fault::Fault, migrate, pool::Lent, tx::Tx};
 
 pub(crate) use day::is_going;
@@ -30,6 +32,7 @@ pub(crate) struct Trimmer(Mutex<Progress>);
 
 #[derive(Clone, Copy, Default)]
 struct Progress {
+    round: Round,
     /// Of the day whose payloads are being erased: up to this key.
     erased: i64,
     deleted_app: i32,
@@ -46,7 +49,7 @@ impl Trimmer {
     }
 }
 
-/// One step of each kind of work.
+/// One step of each kind of work that may have something to do.
 pub(crate) async fn step(db: &Arc<Db>, retention: Retention) -> Result<Trimmed, Fault> {
     let conn = db.writes.lend().await?;
     let turn: bool = conn.query_one("SELECT pg_try_advisory_lock($1)", &[&TURN]).await?.get(0);
@@ -67,16 +70,37 @@ async fn steps(db: &Arc<Db>, conn: &Lent, retention: Retention) -> Result<Trimme
     // Of a day that nobody writes to any more everything can go, also if nobody writes at all.
     let today = db.open_day(db.clock.now()).await?.max(day_of(db.clock.now()));
     db.make_day(today + 1).await?;
-    payloads::expired(db, &mut trimmed).await?;
-    payloads::by_age(db, retention, &mut trimmed).await?;
-    payloads::of_deleted(db, &mut trimmed).await?;
-    day::step(db, conn, retention, &mut trimmed).await?;
-    deleted::endpoints(db, &mut trimmed).await?;
-    deleted::apps(db).await?;
-    deleted::keys(db).await?;
-    deleted::recoveries(db, retention).await?;
-    idempotency(db, retention, &mut trimmed).await?;
+    let mut round = db.trimmer.progress().round;
+    for work in round.begin() {
+        trimmed.more = false;
+        do_some(work, db, conn, retention, &mut trimmed).await?;
+        if !trimmed.more {
+            round.rest(work);
+        }
+    }
+    trimmed.more = round.goes_on();
+    db.trimmer.advance(|progress| progress.round = round);
     Ok(trimmed)
+}
+
+async fn do_some(
+    work: Work,
+    db: &Arc<Db>,
+    conn: &Lent,
+    retention: Retention,
+    trimmed: &mut Trimmed,
+) -> Result<(), Fault> {
+    match work {
+        Work::ExpiredPayloads => payloads::expired(db, trimmed).await,
+        Work::PayloadsByAge => payloads::by_age(db, retention, trimmed).await,
+        Work::PayloadsOfDeleted => payloads::of_deleted(db, trimmed).await,
+        Work::Day => day::step(db, conn, retention, trimmed).await,
+        Work::DeletedEndpoints => deleted::endpoints(db, trimmed).await,
+        Work::DeletedApps => deleted::apps(db).await,
+        Work::Keys => deleted::keys(db).await,
+        Work::Recoveries => deleted::recoveries(db, retention).await,
+        Work::Idempotency => idempotency(db, retention, trimmed).await,
+    }
 }
 
 /// Idempotency keys. Those that are being written anew are passed over.
