@@ -17,7 +17,7 @@ use pushpull_store::{
     CommitListener, ConsumerKey, ConsumerSettings, Store, Upkeep, WriteError,
     conformance::fixture::{START, World, answer, message, new_endpoint, owed_at},
 };
-use pushpull_store_postgres::Postgres;
+use pushpull_store_postgres::{Options, Postgres};
 
 use pushpull_testkit::{new_database, postgres_options};
 
@@ -183,7 +183,7 @@ async fn every_node_tells_the_oldest_of_what_is_owed() {
     let app = world.app("one").await;
     world.endpoint(&app).await;
     world.publish(&app, message("x")).await;
-    let asking = Options { serves: false, ..options(&url, Arc::clone(&world.clock)) };
+    let asking = Options { serves: false, ..postgres_options(&url, world.clock.clone(), 7) };
     let backlog = Postgres::open(asking).await.unwrap().backlog().await.unwrap();
     assert_eq!((backlog.pending, backlog.oldest_due_at), (1, Some(START)));
 }
@@ -269,7 +269,7 @@ async fn one_node_tells_of_a_consumer_that_is_behind() {
     let hour = Duration::from_hours(1);
     world.clock.advance(2 * hour);
     assert_eq!(world.store.consumers_behind(hour, None).await.unwrap().consumers.len(), 1);
-    let asking = Options { serves: false, ..options(&url, Arc::clone(&world.clock)) };
+    let asking = Options { serves: false, ..postgres_options(&url, world.clock.clone(), 7) };
     let asking = Postgres::open(asking).await.unwrap();
     assert_eq!(asking.consumers_behind(hour, None).await.unwrap().consumers, []);
 }
