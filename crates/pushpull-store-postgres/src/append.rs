@@ -206,7 +206,7 @@ impl Db {
         }
         self.appended(&stored, day);
         for (n, key, day) in repeated {
-            match find(conn, key, day).await {
+            match rows::message_at(conn, key, day).await {
                 Ok(Some(message)) => answers[n] = Ok(Appended::Repeated(Arc::new(message))),
                 Ok(None) => {}
                 Err(fault) => answers[n] = Err(fault.into()),
@@ -226,11 +226,6 @@ impl Db {
         self.tell_appended(messages);
         self.hints.send();
     }
-}
-
-async fn find(conn: &Conn, key: i64, day: i32) -> Result<Option<Message>, Fault> {
-    let sql = format!("SELECT {} FROM message m WHERE m.key = $1 AND m.day = $2", rows::MESSAGE);
-    conn.query_opt(&sql, &[&key, &day]).await?.map(|row| rows::message(&row, 0)).transpose()
 }
 
 struct Written {

@@ -2,14 +2,19 @@
 //!
 //! What was due and is settled leaves dead entries in the index of what is due, and as long as anybody's transaction
 //! may still see them, they stay. A scan from the beginning would pass over all of them each time. So each begins where
-//! the one before found the first that is alive; the rest of the queue has none before that.
+//! the one before found the first that is alive; the rest of the queue has none before that. Nor is a day looked at
+//! before the first on which something of the endpoint is due: to open the partitions of all days takes longer than to
+//! read what is found in one.
+
+mod from;
 
 use std::sync::Arc;
 
-use moka::sync::Cache;
-use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, Seq, Timestamp};
+use pushpull_domain::{AppNo, DeliveryKey, EndpointNo, Payload, Seq, Timestamp};
 use pushpull_store::{DueDelivery, DueOrder, DuePage, OwedEndpoint, codec};
+use tokio_postgres::types::ToSql;
 
+pub(crate) use self::from::DueFrom;
 use crate::{Db, fault::Fault, rows};
 
 /// Endpoints in the index of what is due: one seek for each, whatever each is owed.
@@ -61,27 +66,36 @@ const PUSHED: &str = "
 /// What an endpoint is owed up to a moment. What is before a place is being withdrawn, but for what was asked for by
 /// hand.
 const BY_TIME: &str = "
-    FROM (SELECT * FROM delivery WHERE endpoint = $1 AND due_at >= $2 AND due_at <= $3
-          AND (key >= $4 OR trigger = 1) AND key <> ALL ($5) ORDER BY due_at, key LIMIT $6) d
-    JOIN message m ON m.key = d.message AND m.day = d.message_day
-    WHERE m.payload IS NOT NULL ORDER BY d.due_at, d.key";
+    FROM (SELECT * FROM delivery WHERE endpoint = $1 AND due_at >= $2 AND due_at <= $3 AND day >= $7
+          AND (key >= $4 OR trigger = 1) AND key <> ALL ($5) ORDER BY due_at, key LIMIT $6) d";
 
 /// What an endpoint is owed from a place on, also what is only about to become due: nothing may overtake it. Not what
 /// readers were done with, unless it was asked for by hand since: then it is due.
 const BY_SEQ: &str = "
-    FROM (SELECT * FROM delivery WHERE key BETWEEN $1 AND $2 AND state = 0
+    FROM (SELECT * FROM delivery WHERE key BETWEEN $1 AND $2 AND state = 0 AND day >= $7
           AND (due_at IS NOT NULL AND (key >= $4 OR trigger = 1) OR key > $3) AND key <> ALL ($5)
-          ORDER BY key LIMIT $6) d
-    JOIN message m ON m.key = d.message AND m.day = d.message_day
-    WHERE m.payload IS NOT NULL ORDER BY d.key";
+          ORDER BY key LIMIT $6) d";
+
+/// Their messages. One that was made before the first day that is looked at, and sent again by hand since, is asked
+/// for by itself.
+const MESSAGES: &str = "
+    LEFT JOIN message m ON m.key = d.message AND m.day = d.message_day AND m.day >= $7
+    WHERE m.payload IS NOT NULL OR d.message_day < $7 ORDER BY";
 
 /// When the first is due that is alive, those included that are left out of a scan.
 const FIRST_DUE: &str =
-    "(SELECT due_at FROM delivery WHERE endpoint = $1 AND due_at BETWEEN $2 AND $3 ORDER BY due_at LIMIT 1)";
+    "(SELECT due_at FROM delivery WHERE endpoint = $1 AND due_at BETWEEN $2 AND $3 AND day >= $7
+    ORDER BY due_at LIMIT 1)";
 
 /// When the next is due after a moment.
 const NEXT_DUE: &str = "
-    SELECT due_at FROM delivery WHERE endpoint = $1 AND due_at > $2 ORDER BY due_at LIMIT 1";
+    SELECT due_at FROM delivery WHERE endpoint = $1 AND due_at > $2 AND day >= $3 ORDER BY due_at LIMIT 1";
+
+/// The first day of which something is or becomes due for an endpoint.
+const FIRST_DAY: &str = "
+    SELECT made.day FROM made_day made
+    WHERE EXISTS (SELECT FROM delivery d WHERE d.day = made.day AND d.endpoint = $1 AND d.due_at IS NOT NULL)
+    ORDER BY made.day LIMIT 1";
 
 /// What is due for an endpoint, with its messages.
 pub(crate) async fn due(
@@ -99,17 +113,22 @@ pub(crate) async fn due(
     let skip: Vec<i64> =
         skip.iter().map(|seq| codec::delivery_key(DeliveryKey { endpoint, seq: *seq })).collect();
     let limit = limit as i64;
-    let select =
-        |first_due, from| format!("SELECT {}, d.day, {}, {first_due} {from}", rows::DELIVERY, rows::MESSAGE);
+    let select = |first_due, from, by| {
+        format!(
+            "SELECT {}, d.day, d.message_day, {}, {first_due} {from} {MESSAGES} {by}",
+            rows::DELIVERY,
+            rows::MESSAGE
+        )
+    };
+    let now = db.clock.now();
+    let from = db.due_from.get(endpoint, now);
     let found = match order {
         DueOrder::ByTime { until } => {
-            let now = db.clock.now();
-            let first = db.due_from.get(endpoint, now);
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-                [&no, &first, &until.as_millis(), &kept_from, &skip, &limit];
-            let found = conn.query(&select(FIRST_DUE, BY_TIME), &params).await?;
+            let params: [&(dyn ToSql + Sync); 7] =
+                [&no, &from.due_at, &until.as_millis(), &kept_from, &skip, &limit, &from.day];
+            let found = conn.query(&select(FIRST_DUE, BY_TIME, "d.due_at, d.key"), &params).await?;
             match found.first() {
-                Some(row) => db.due_from.learn(endpoint, row.get(7 + rows::MESSAGE_COLUMNS), now),
+                Some(row) => db.due_from.learn(endpoint, row.get(8 + rows::MESSAGE_COLUMNS), now),
                 None if skip.is_empty() => db.due_from.learn(endpoint, until.as_millis(), now),
                 // Those that are left out may be the first.
                 None => {}
@@ -119,85 +138,34 @@ pub(crate) async fn due(
         DueOrder::BySeq { from } => {
             let (first, last) = codec::range(endpoint.0);
             let from = codec::delivery_key(DeliveryKey { endpoint, seq: from }).max(first);
-            conn.query(&select("NULL", BY_SEQ), &[&from, &last, &read, &kept_from, &skip, &limit]).await?
+            let day = db.days.not_before(from);
+            let params: [&(dyn ToSql + Sync); 7] = [&from, &last, &read, &kept_from, &skip, &limit, &day];
+            conn.query(&select("NULL", BY_SEQ, "d.key"), &params).await?
         }
     };
     let mut items = Vec::with_capacity(found.len());
     for row in &found {
         db.days.learn(row.get(0), row.get(6));
-        items.push(DueDelivery {
-            delivery: rows::delivery(row, 0)?,
-            message: Arc::new(rows::message(row, 7)?),
-        });
+        let delivery = rows::delivery(row, 0)?;
+        let message = match row.get::<_, Option<i64>>(8) {
+            Some(_) => Some(rows::message(row, 8)?),
+            None => rows::message_at(&conn, codec::message_key(delivery.message), row.get(7)).await?,
+        };
+        let message = message.filter(|message| matches!(message.payload, Payload::Kept(_)));
+        items.extend(message.map(|message| DueDelivery { delivery, message: Arc::new(message) }));
     }
     let next_due_at = match order {
         DueOrder::ByTime { until } if (items.len() as i64) < limit => conn
-            .query_opt(NEXT_DUE, &[&no, &until.as_millis()])
+            .query_opt(NEXT_DUE, &[&no, &until.as_millis(), &from.day])
             .await?
             .map(|row| Timestamp::from_millis(row.get(0))),
         DueOrder::ByTime { .. } | DueOrder::BySeq { .. } => None,
     };
+    if from.day == i32::MIN && matches!(order, DueOrder::ByTime { .. }) {
+        let newest = db.newest_day.get();
+        let first = conn.query_opt(FIRST_DAY, &[&no]).await?.map_or(newest, |row| row.get(0));
+        // What is being written on the day before the newest may not be seen yet.
+        db.due_from.learn_day(endpoint, first.min(newest - 1), &from, now);
+    }
     Ok(DuePage { items, next_due_at })
-}
-
-/// Where scans begin: nothing alive is due before.
-///
-/// What becomes due is due by the clock of the node that writes it, and seen when that has committed. So no scan begins
-/// later than a while ago, and from time to time one begins at the beginning.
-pub(crate) struct DueFrom {
-    known: Cache<EndpointNo, From>,
-}
-
-#[derive(Clone, Copy)]
-struct From {
-    due_at: i64,
-    learnt_at: Timestamp,
-}
-
-/// Endpoints that are remembered.
-const KNOWN_MAX: u64 = 100_000;
-/// More than clocks of nodes differ and a transaction that makes something due lasts.
-const SLACK_MILLIS: i64 = 30_000;
-/// So long after a scan from the beginning there is another.
-const BEGIN_ANEW_MILLIS: i64 = 10 * 60_000;
-
-impl Default for DueFrom {
-    fn default() -> Self {
-        Self { known: Cache::new(KNOWN_MAX) }
-    }
-}
-
-impl DueFrom {
-    /// Every scan begins at the beginning again.
-    pub(crate) fn forget(&self) {
-        self.known.invalidate_all();
-    }
-
-    /// Something alive was seen that is due then.
-    fn lower(&self, endpoint: EndpointNo, due_at: Timestamp) {
-        if let Some(from) = self.known.get(&endpoint)
-            && from.due_at > due_at.as_millis()
-        {
-            self.known.insert(endpoint, From { due_at: due_at.as_millis(), ..from });
-        }
-    }
-
-    fn get(&self, endpoint: EndpointNo, now: Timestamp) -> i64 {
-        let age = |from: &From| now.as_millis() - from.learnt_at.as_millis();
-        match self.known.get(&endpoint) {
-            Some(from) if (0..BEGIN_ANEW_MILLIS).contains(&age(&from)) => {
-                from.due_at.min(now.as_millis() - SLACK_MILLIS)
-            }
-            _ => i64::MIN,
-        }
-    }
-
-    /// A scan found that nothing alive is due before.
-    fn learn(&self, endpoint: EndpointNo, due_at: i64, now: Timestamp) {
-        let learnt_at = match self.known.get(&endpoint) {
-            Some(from) if self.get(endpoint, now) > i64::MIN => from.learnt_at,
-            _ => now,
-        };
-        self.known.insert(endpoint, From { due_at, learnt_at });
-    }
 }

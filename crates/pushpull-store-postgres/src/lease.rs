@@ -71,6 +71,8 @@ pub(crate) async fn run(db: Arc<Db>) {
         match beat(&db).await {
             Ok(beaten) => {
                 if beaten == Some(true) {
+                    // Others have brought what is this node's now.
+                    db.due_from.forget();
                     db.tell_moved();
                 }
                 if let Err(fault) = forget(&db).await {

@@ -235,9 +235,11 @@ impl Db {
 
     /// Tells listeners of what was committed.
     pub(crate) fn tell(&self, news: &News) {
+        news.rescheduled.iter().for_each(|(_, endpoint)| self.due_from.forget_day(*endpoint));
         self.each_listener(|listener| {
             news.configured.iter().for_each(|app| listener.configured(*app));
-            news.rescheduled.iter().for_each(|(app, endpoint)| listener.rescheduled(*app, *endpoint));
+            let grown = news.rescheduled.iter().chain(&news.joined);
+            grown.for_each(|(app, endpoint)| listener.rescheduled(*app, *endpoint));
         });
     }
 

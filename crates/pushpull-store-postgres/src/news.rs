@@ -131,16 +131,15 @@ async fn look(db: &Arc<Db>, conn: &Conn, since: &str, but: i32) -> Result<String
     let mut news = News::default();
     for row in &rows {
         news.configured.extend(numbers(row, 5).into_iter().map(app));
-        for (endpoints, apps) in [(1, 2), (3, 4)] {
+        let endpoints = |endpoints, apps| {
             let endpoints = numbers(row, endpoints).into_iter().map(|no| EndpointNo(no.cast_unsigned()));
-            news.rescheduled.extend(numbers(row, apps).into_iter().map(app).zip(endpoints));
-        }
+            numbers(row, apps).into_iter().map(app).zip(endpoints)
+        };
+        news.joined.extend(endpoints(1, 2));
+        news.rescheduled.extend(endpoints(3, 4));
     }
     // Of what came in several transactions one is told.
-    news.rescheduled.sort_unstable();
-    news.rescheduled.dedup();
-    news.configured.sort_unstable();
-    news.configured.dedup();
+    news.each_once();
     db.tell(&news);
     Ok(rows.first().map_or_else(|| since.to_owned(), |row| row.get(0)))
 }

@@ -8,7 +8,10 @@ use pushpull_domain::{
 use pushpull_store::{StoredAttempt, codec};
 use tokio_postgres::Row;
 
-use crate::fault::{Fault, inconsistent};
+use crate::{
+    fault::{Fault, inconsistent},
+    pool::{Conn, Params},
+};
 
 /// The columns that [`message`] reads, in its order, of a table or alias `m`.
 pub(crate) const MESSAGE: &str = "m.key, m.created_at, m.salt, m.event_type, m.channels, m.tags, m.event_id, \
@@ -23,6 +26,13 @@ fn names<T>(row: &Row, column: usize, key: i64, read: impl Fn(&str) -> Option<T>
             read(word).ok_or_else(|| inconsistent("message", key, format!("column {column}: {word}")))
         })
         .collect()
+}
+
+/// The message with this key, if it is still there.
+pub(crate) async fn message_at(conn: &Conn, key: i64, day: i32) -> Result<Option<Message>, Fault> {
+    let sql = format!("SELECT {MESSAGE} FROM message m WHERE m.key = $1 AND m.day = $2");
+    let params: Params<'_> = &[&key, &day];
+    conn.query_opt(&sql, params).await?.map(|row| message(&row, 0)).transpose()
 }
 
 /// Reads the columns of [`MESSAGE`], the first of which is this one.

@@ -193,7 +193,11 @@ impl Settler {
         let days = db.days.of(&conn, settlements).await?;
         self.learn_attempts(&conn, settlements).await?;
         let rounds = self.rounds(db, settlements, &days);
-        match write(&conn, &rounds, &touched(&self.fence, settlements)).await {
+        let written = write(&conn, &rounds, &touched(&self.fence, settlements)).await;
+        for (endpoint, day) in rounds.iter().flat_map(|(day, round)| round.due_again().map(|no| (no, *day))) {
+            db.due_from.due_again(endpoint, day);
+        }
+        match written {
             Ok(()) => {
                 self.conn = Some(conn);
                 Ok(())

@@ -15,15 +15,22 @@ use crate::{
 /// What listeners are told after the commit. (What was appended, they are told where it is appended.)
 #[derive(Default)]
 pub(crate) struct News {
+    /// Endpoints whose queues something joined, at another node.
+    pub(crate) joined: Vec<(AppNo, EndpointNo)>,
+    /// Endpoints of which something is due that was not, or was later.
     pub(crate) rescheduled: Vec<(AppNo, EndpointNo)>,
     pub(crate) configured: Vec<AppNo>,
 }
 
 impl News {
     /// What was said several times is told once.
-    fn each_once(&mut self) {
+    pub(crate) fn each_once(&mut self) {
         self.rescheduled.sort_unstable();
         self.rescheduled.dedup();
+        self.joined.sort_unstable();
+        self.joined.dedup();
+        // Who looks at the whole finds what joined too.
+        self.joined.retain(|joined| self.rescheduled.binary_search(joined).is_err());
         self.configured.sort_unstable();
         self.configured.dedup();
     }

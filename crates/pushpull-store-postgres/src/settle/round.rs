@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pushpull_domain::{
-    Delivery, DeliveryState, Timestamp,
+    Delivery, DeliveryState, EndpointNo, Timestamp,
     attempt::{Attempt, Outcome},
 };
 use pushpull_store::{Settlement, codec};
@@ -75,6 +75,12 @@ impl<'s> Round<'s> {
         self.detail.push(detail);
         self.timings.push(made.map(|made| codec::timings(&made.timings)));
         self.body.push(body);
+    }
+
+    /// The endpoints of those that are due again.
+    pub(super) fn due_again(&self) -> impl Iterator<Item = EndpointNo> {
+        let due = self.endpoint.iter().zip(&self.due_at).filter(|(_, due_at)| due_at.is_some());
+        due.map(|(endpoint, _)| EndpointNo(endpoint.cast_unsigned()))
     }
 
     pub(super) fn params<'p>(&'p self, fence: &'p Fence) -> [&'p (dyn ToSql + Sync); 18] {

@@ -4,6 +4,7 @@
 
 mod conformance;
 mod deliveries;
+mod due;
 mod newer;
 mod nodes;
 mod opening;
