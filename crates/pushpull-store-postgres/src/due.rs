@@ -17,19 +17,25 @@ use tokio_postgres::types::ToSql;
 pub(crate) use self::from::DueFrom;
 use crate::{Db, fault::Fault, rows};
 
-/// Endpoints in the index of what is due: one seek for each, whatever each is owed.
+/// Endpoints in the index of what is due, day by day: one seek for each, whatever each is owed.
 const OWED_ENDPOINTS: &str = "
-    WITH RECURSIVE owed (no) AS (
-        (SELECT endpoint FROM delivery WHERE due_at IS NOT NULL ORDER BY endpoint LIMIT 1)
+    WITH RECURSIVE owed (day, no) AS (
+        SELECT made.day, (SELECT d.endpoint FROM delivery d WHERE d.day = made.day AND d.due_at IS NOT NULL
+                          ORDER BY d.endpoint LIMIT 1)
+        FROM made_day made
         UNION ALL
-        SELECT (SELECT d.endpoint FROM delivery d WHERE d.due_at IS NOT NULL AND d.endpoint > owed.no
-                ORDER BY d.endpoint LIMIT 1)
+        SELECT owed.day, (SELECT d.endpoint FROM delivery d WHERE d.day = owed.day AND d.due_at IS NOT NULL
+                              AND d.endpoint > owed.no
+                          ORDER BY d.endpoint LIMIT 1)
         FROM owed WHERE owed.no IS NOT NULL
+    ), first AS (
+        SELECT owed.no, min((SELECT d.due_at FROM delivery d WHERE d.day = owed.day AND d.due_at IS NOT NULL
+                                 AND d.endpoint = owed.no
+                             ORDER BY d.due_at LIMIT 1)) AS due_at
+        FROM owed WHERE owed.no IS NOT NULL GROUP BY owed.no
     )
-    SELECT owed.no, e.app, (SELECT d.due_at FROM delivery d WHERE d.due_at IS NOT NULL AND d.endpoint = owed.no
-                            ORDER BY d.due_at LIMIT 1)
-    FROM owed JOIN endpoint e ON e.no = owed.no
-    WHERE e.deleted_at IS NULL AND e.disabled_at IS NULL AND e.mode = 0";
+    SELECT first.no, e.app, first.due_at FROM first JOIN endpoint e ON e.no = first.no
+    WHERE first.due_at IS NOT NULL AND e.deleted_at IS NULL AND e.disabled_at IS NULL AND e.mode = 0";
 
 /// Endpoints that this node brings what they are owed, each with its earliest due time.
 pub(crate) async fn owed_endpoints(db: &Arc<Db>) -> Result<Vec<OwedEndpoint>, Fault> {
