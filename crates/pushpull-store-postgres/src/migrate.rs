@@ -9,7 +9,8 @@ use pushpull_store::Error;
 use crate::{fault::Fault, pool::Conn};
 
 /// Every migration, in order. Never changed once released: the next one is added.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_first.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("../migrations/0001_first.sql"), include_str!("../migrations/0002_open_fewer_days.sql")];
 
 /// Held while migrating, so that of nodes that start at once one migrates and the others wait: an arbitrary number.
 pub(crate) const LOCK: i64 = 0x7075_7368_7075_6c6c;
@@ -139,9 +140,9 @@ mod tests {
         tasks.spawn(connection);
         // Of those who wait for each other it is not this one that gives up.
         other.batch_execute("SET deadlock_timeout = '10min'").await.unwrap();
+        let work = other.transaction().await.unwrap();
+        work.batch_execute("INSERT INTO two VALUES (1)").await.unwrap();
         let at_work = async {
-            let work = other.transaction().await.unwrap();
-            work.batch_execute("INSERT INTO two VALUES (1)").await.unwrap();
             until_waiting(work.client()).await;
             work.batch_execute("INSERT INTO one VALUES (1)").await.unwrap();
             work.commit().await.unwrap();
