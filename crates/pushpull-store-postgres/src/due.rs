@@ -34,8 +34,9 @@ const OWED_ENDPOINTS: &str = "
                              ORDER BY d.due_at LIMIT 1)) AS due_at
         FROM owed WHERE owed.no IS NOT NULL GROUP BY owed.no
     )
-    SELECT first.no, e.app, first.due_at FROM first JOIN endpoint e ON e.no = first.no
-    WHERE first.due_at IS NOT NULL AND e.deleted_at IS NULL AND e.disabled_at IS NULL AND e.mode = 0";
+    SELECT first.no, e.app, first.due_at FROM first CROSS JOIN LATERAL (
+        SELECT app FROM endpoint WHERE no = first.no AND deleted_at IS NULL AND disabled_at IS NULL AND mode = 0 LIMIT 1
+    ) e WHERE first.due_at IS NOT NULL";
 
 /// Endpoints that this node brings what they are owed, each with its earliest due time.
 pub(crate) async fn owed_endpoints(db: &Arc<Db>) -> Result<Vec<OwedEndpoint>, Fault> {
@@ -82,10 +83,11 @@ const BY_SEQ: &str = "
           AND (due_at IS NOT NULL AND (key >= $4 OR trigger = 1) OR key > $3) AND key <> ALL ($5)
           ORDER BY key LIMIT $6) d";
 
-/// Their messages. One that was made before the first day that is looked at, and sent again by hand since, is asked
+/// Their messages: each by its key, as the limit has it, not by reading all of a day. One that was made before the first day that is looked at, and sent again by hand since, is asked
 /// for by itself.
 const MESSAGES: &str = "
-    LEFT JOIN message m ON m.key = d.message AND m.day = d.message_day AND m.day >= $7
+    LEFT JOIN LATERAL (SELECT * FROM message WHERE key = d.message AND day = d.message_day AND day >= $7 LIMIT 1) m
+        ON true
     WHERE m.payload IS NOT NULL OR d.message_day < $7 ORDER BY";
 
 /// When the first is due that is alive, those included that are left out of a scan.
