@@ -57,24 +57,23 @@ impl Setting {
 }
 
 /// A text that a setting was given, as it may be seen: without the password of a URL. Rather too little is shown than
-/// a part of it: it may hold an `@`.
+/// a part of it: it may hold an `@`, and so may the user's name.
 pub(crate) fn shown(text: &str) -> String {
     const HIDDEN: &str = "(hidden)";
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let (login, place) = match rest.split_once('@').and_then(|(login, _)| login.split_once(':')) {
-        Some((user, _)) => {
-            (format!("{user}:{HIDDEN}@"), rest.rsplit_once('@').map_or("", |(_, place)| place))
-        }
-        None => (String::new(), rest),
-    };
-    let shown = place.split_inclusive(['?', '&']).map(|part| match part.split_once("password=") {
+    let parameters = rest.split_inclusive(['?', '&']).map(|part| match part.split_once("password=") {
         Some((name, value)) => {
             let end = if value.ends_with('&') { "&" } else { "" };
             format!("{name}password={HIDDEN}{end}")
         }
         None => part.to_owned(),
     });
-    format!("{scheme}://{login}{}", shown.collect::<String>())
+    let shown: String = parameters.collect();
+    let (login, place) = shown.rsplit_once('@').unwrap_or((&shown, ""));
+    match login.split_once(':') {
+        Some((user, _)) if rest.contains('@') => format!("{scheme}://{user}:{HIDDEN}@{place}"),
+        _ => format!("{scheme}://{shown}"),
+    }
 }
 
 /// What the variables of the environment start with.
