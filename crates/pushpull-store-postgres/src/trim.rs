@@ -97,7 +97,7 @@ async fn do_some(
         Work::Day => day::step(db, conn, retention, trimmed).await,
         Work::DeletedEndpoints => deleted::endpoints(db, trimmed).await,
         Work::DeletedApps => deleted::apps(db).await,
-        Work::Keys => deleted::keys(db).await,
+        Work::Keys => deleted::keys(db, trimmed).await,
         Work::Recoveries => deleted::recoveries(db, retention).await,
         Work::Idempotency => idempotency(db, retention, trimmed).await,
     }

@@ -51,7 +51,7 @@ pub(crate) fn step(tx: &mut Tx<'_>, progress: &mut Progress, retention: Retentio
     log::each_app(tx, progress, &mut budget, retention, &mut trimmed)?;
     deleted::endpoints(tx, progress, &mut budget, &mut trimmed)?;
     deleted::apps(tx, &mut budget, &mut trimmed)?;
-    deleted::keys(tx)?;
+    deleted::keys(tx, &mut trimmed)?;
     deleted::recoveries(tx, retention)?;
     idempotency(tx, progress, retention, &mut trimmed)?;
     trimmed.more |= vacuum(tx)?;

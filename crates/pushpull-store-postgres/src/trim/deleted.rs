@@ -155,11 +155,13 @@ pub(super) async fn apps(db: &Arc<Db>) -> Result<(), Fault> {
 }
 
 /// Keys that were revoked, or ended by themselves, long ago: a portal's visitors leave many.
-pub(super) async fn keys(db: &Arc<Db>) -> Result<(), Fault> {
+pub(super) async fn keys(db: &Arc<Db>, trimmed: &mut Trimmed) -> Result<(), Fault> {
     let tx = db.begin().await?;
     let sql = "DELETE FROM api_key WHERE hash IN (SELECT hash FROM api_key WHERE revoked_at < $1 LIMIT $2)";
-    tx.execute(sql, &[&tx.now.before(REVOKED_KEYS_KEPT).as_millis(), &ROWS_MAX]).await?;
-    tx.commit().await
+    let removed = tx.execute(sql, &[&tx.now.before(REVOKED_KEYS_KEPT).as_millis(), &ROWS_MAX]).await?;
+    tx.commit().await?;
+    trimmed.more |= removed == ROWS_MAX.cast_unsigned();
+    Ok(())
 }
 
 /// Tasks that are done.

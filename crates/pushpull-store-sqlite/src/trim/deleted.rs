@@ -130,12 +130,13 @@ pub(super) fn apps(tx: &mut Tx<'_>, budget: &mut Budget, trimmed: &mut Trimmed) 
 }
 
 /// Keys that were revoked, or ended by themselves, long ago: a portal's visitors leave many.
-pub(super) fn keys(tx: &Tx<'_>) -> Result<(), Fault> {
-    tx.conn.execute(
+pub(super) fn keys(tx: &Tx<'_>, trimmed: &mut Trimmed) -> Result<(), Fault> {
+    let removed = tx.conn.execute(
         "DELETE FROM api_key WHERE hash IN (
              SELECT hash FROM api_key INDEXED BY api_key_revoked WHERE revoked_at < ?1 LIMIT ?2)",
         params![tx.now.before(REVOKED_KEYS_KEPT).as_millis(), LOOKED_MAX],
     )?;
+    trimmed.more |= removed == LOOKED_MAX;
     Ok(())
 }
 

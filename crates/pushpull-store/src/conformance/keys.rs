@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use pushpull_domain::{
     App, Endpoint, EnvironmentId, FixedClock, KeyId, Timestamp,
     key::{ApiKey, KeyHash, PollerToken, Scope},
@@ -30,7 +31,7 @@ fn key(world: &World, token: &str, scope: Scope) -> ApiKey {
 pub async fn the_first_environment_is_made_once(maker: &impl Maker) {
     let store = maker.open(Arc::new(FixedClock::at(START))).await;
     let id = |n| EnvironmentId::new(START, [n; 15]);
-    let made = futures_util::future::join_all((1..9).map(|n| store.first_environment(id(n), "first"))).await;
+    let made = join_all((1..9).map(|n| store.first_environment(id(n), "first"))).await;
     let all = store.environments().await.unwrap();
     assert_eq!(all.len(), 1);
     for first in made {
@@ -142,6 +143,21 @@ pub async fn a_key_that_ended_long_ago_is_gone(maker: &impl Maker) {
     world.clock.advance(Duration::from_millis(1));
     world.trim(NINETY_DAYS).await;
     assert_eq!(world.store.keys(world.environment.no).await.unwrap(), [ending]);
+}
+
+/// However many ended, all are gone when there is nothing more to do: a portal's visitors leave many.
+pub async fn keys_that_ended_long_ago_are_gone_however_many(maker: &impl Maker) {
+    let world = World::new(maker).await;
+    let ended: Vec<ApiKey> = (0..1_100)
+        .map(|n| ApiKey { revoked_at: Some(START), ..key(&world, &format!("ended {n}"), Scope::Read) })
+        .collect();
+    for some in ended.chunks(100) {
+        let put = join_all(some.iter().map(|key| world.store.put_key(key.clone()))).await;
+        put.into_iter().for_each(Result::unwrap);
+    }
+    world.clock.set(START.after(REVOKED_KEYS_KEPT + Duration::from_millis(1)));
+    world.trim(NINETY_DAYS).await;
+    assert_eq!(world.store.keys(world.environment.no).await.unwrap(), []);
 }
 
 fn poller_token(world: &World, endpoint: &Endpoint, app: &App, text: &str) -> PollerToken {

@@ -48,6 +48,7 @@ macro_rules! conformance {
             the_last_use_of_keys_is_noted,
             a_key_of_a_deleted_app_opens_nothing,
             a_key_that_ended_long_ago_is_gone,
+            keys_that_ended_long_ago_are_gone_however_many,
             a_poller_token_is_made_once,
             a_new_poller_token_ends_those_before,
             so_many_older_poller_tokens_are_kept,
