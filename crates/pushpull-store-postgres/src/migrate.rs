@@ -88,6 +88,7 @@ fn refused(what: String) -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use tokio::task::JoinSet;
     use tokio_postgres::{Client, NoTls};
 
     use super::*;
@@ -108,10 +109,17 @@ mod tests {
         conn.query_one(sql, &[]).await.unwrap().get(0)
     }
 
-    async fn until_waiting(other: &Client) {
+    async fn connect(url: &str, tasks: &mut JoinSet<Result<(), tokio_postgres::Error>>) -> Client {
+        let (client, connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
+        tasks.spawn(connection);
+        client
+    }
+
+    /// Until somebody waits for a lock of this kind.
+    async fn until_waiting(client: &Client, kind: &str) {
         let sql = "SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid)
-                   WHERE datname = current_database() AND locktype = 'relation' AND NOT granted)";
-        while !other.query_one(sql, &[]).await.unwrap().get::<_, bool>(0) {
+                   WHERE datname = current_database() AND locktype = $1 AND NOT granted)";
+        while !client.query_one(sql, &[&kind]).await.unwrap().get::<_, bool>(0) {
             tokio::task::yield_now().await;
         }
     }
@@ -132,19 +140,27 @@ mod tests {
         assert!(run_all(&conn, &[SECOND, FIRST]).await.is_err(), "it is of another program");
     }
 
+    /// Of those who wait for each other one gives up who looks for that, once, after it has begun to wait: here the
+    /// step, which is the last to begin.
     #[tokio::test]
     async fn a_step_that_meets_those_at_work_begins_anew() {
+        const SECOND: &str = "ALTER TABLE one ADD COLUMN b integer; SELECT pg_advisory_xact_lock(42);
+                              ALTER TABLE two ADD COLUMN b integer";
         let (conn, url) = migrated().await;
-        let (mut other, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
-        let mut tasks = tokio::task::JoinSet::new();
-        tasks.spawn(connection);
-        // Of those who wait for each other it is not this one that gives up.
+        let mut tasks = JoinSet::new();
+        let (mut other, gate) = (connect(&url, &mut tasks).await, connect(&url, &mut tasks).await);
         other.batch_execute("SET deadlock_timeout = '10min'").await.unwrap();
-        let work = other.transaction().await.unwrap();
-        work.batch_execute("INSERT INTO two VALUES (1)").await.unwrap();
+        gate.batch_execute("SELECT pg_advisory_lock(42)").await.unwrap();
         let at_work = async {
-            until_waiting(work.client()).await;
-            work.batch_execute("INSERT INTO one VALUES (1)").await.unwrap();
+            let work = other.transaction().await.unwrap();
+            work.batch_execute("INSERT INTO two VALUES (1)").await.unwrap();
+            until_waiting(&gate, "advisory").await;
+            let open = async {
+                until_waiting(&gate, "relation").await;
+                gate.batch_execute("SELECT pg_advisory_unlock(42)").await.unwrap();
+            };
+            let (worked, ()) = tokio::join!(work.batch_execute("INSERT INTO one VALUES (1)"), open);
+            worked.unwrap();
             work.commit().await.unwrap();
         };
         let (stepped, ()) = tokio::join!(run_all(&conn, &[FIRST, SECOND]), at_work);
