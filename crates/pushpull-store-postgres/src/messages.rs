@@ -45,11 +45,6 @@ impl MessageLog for Postgres {
         })
     }
 
-    fn messages_at(&self, keys: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>> {
-        let keys: Vec<i64> = keys.into_iter().map(codec::message_key).collect();
-        self.read(move |db| async move { messages_at(&db, &keys).await })
-    }
-
     fn messages(
         &self,
         app: AppNo,
@@ -75,14 +70,4 @@ async fn message(db: &Arc<Db>, app: AppNo, id: MessageId) -> Result<Option<Arc<M
         }
     }
     Ok(None)
-}
-
-/// The messages with these keys, in this order; those that are gone are left out.
-async fn messages_at(db: &Arc<Db>, keys: &[i64]) -> Result<Vec<Arc<Message>>, Fault> {
-    let sql = format!(
-        "SELECT {} FROM unnest($1::bigint[]) WITH ORDINALITY AS k (key, n) JOIN message m ON m.key = k.key ORDER BY n",
-        rows::MESSAGE
-    );
-    let conn = db.reads.lend().await?;
-    conn.query(&sql, &[&keys]).await?.iter().map(|row| rows::message(row, 0).map(Arc::new)).collect()
 }

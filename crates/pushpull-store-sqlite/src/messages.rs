@@ -46,15 +46,6 @@ impl MessageLog for Sqlite {
         }))
     }
 
-    fn messages_at(&self, keys: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>> {
-        Box::pin(self.read(move |conn| {
-            keys.into_iter()
-                .filter_map(|key| rows::message(conn, codec::message_key(key)).transpose())
-                .map(|found| found.map(Arc::new))
-                .collect()
-        }))
-    }
-
     fn messages(
         &self,
         app: AppNo,

@@ -129,8 +129,6 @@ pub trait MessageLog: Send + Sync {
         app: AppNo,
         id: EventId,
     ) -> BoxFuture<'_, Result<Option<Arc<Message>>, Error>>;
-    /// Messages by their places; those that are gone are left out.
-    fn messages_at(&self, keys: Vec<MessageKey>) -> BoxFuture<'_, Result<Vec<Arc<Message>>, Error>>;
     /// One page of an application's messages.
     fn messages(
         &self,
