@@ -265,7 +265,9 @@ impl Problem {
             Self::Conflict(_) | Self::LeaseHeld(_) => StatusCode::CONFLICT,
             Self::Unreadable(Unreadable::OtherHistory | Unreadable::Overtaken { .. }) => StatusCode::GONE,
             Self::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Store(StoreError::Inconsistent { .. }) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store(StoreError::Inconsistent { .. } | StoreError::Foreign(_)) => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -302,7 +304,7 @@ impl Problem {
             Self::Store(StoreError::Busy) => Code::StoreBusy,
             Self::Store(StoreError::Unavailable(_)) => Code::StoreUnavailable,
             Self::Store(StoreError::Closing) => Code::ShuttingDown,
-            Self::Store(StoreError::Inconsistent { .. }) => Code::Internal,
+            Self::Store(StoreError::Inconsistent { .. } | StoreError::Foreign(_)) => Code::Internal,
         }
     }
 
@@ -319,7 +321,9 @@ impl Problem {
     /// What is said to the caller: nothing of our insides.
     fn detail(&self) -> String {
         match self {
-            Self::Store(StoreError::Inconsistent { .. }) => "something is wrong on our side".into(),
+            Self::Store(StoreError::Inconsistent { .. } | StoreError::Foreign(_)) => {
+                "something is wrong on our side".into()
+            }
             other => other.to_string(),
         }
     }
@@ -337,7 +341,12 @@ impl IntoResponse for Problem {
         let status = self.status();
         let code = self.code();
         // That it is full, busy or closing the store says itself, once for a batch, not once for each caller.
-        if matches!(self, Self::Store(StoreError::Unavailable(_) | StoreError::Inconsistent { .. })) {
+        if matches!(
+            self,
+            Self::Store(
+                StoreError::Unavailable(_) | StoreError::Inconsistent { .. } | StoreError::Foreign(_)
+            )
+        ) {
             tracing::error!(
                 error = &self as &dyn std::error::Error,
                 code = code.as_str(),

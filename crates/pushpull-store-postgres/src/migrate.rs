@@ -83,7 +83,7 @@ async fn try_to_add(conn: &Conn, version: i32, sql: &str, checksum: &[u8]) -> Re
 }
 
 fn refused(what: String) -> Fault {
-    Error::Inconsistent { table: "schema_version", row: "-".into(), what }.into()
+    Error::Foreign(what).into()
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ fn run_all(conn: &mut Connection, migrations: &[&str]) -> Result<(), Fault> {
 }
 
 fn refused(what: String) -> Fault {
-    Error::Inconsistent { table: "schema_version", row: "-".into(), what }.into()
+    Error::Foreign(what).into()
 }
 
 #[cfg(test)]
@@ -103,11 +103,11 @@ mod tests {
         let refused = |result: Result<(), Fault>| Error::from(result.unwrap_err()).to_string();
         assert_eq!(
             refused(run_all(&mut conn, &["CREATE TABLE a (x)"])),
-            "the store is inconsistent: schema_version -: it was written by a newer program (version 2)"
+            "the store is not one of this program: it was written by a newer program (version 2)"
         );
         assert_eq!(
             refused(run_all(&mut conn, &["CREATE TABLE other (x)", "CREATE TABLE b (x)"])),
-            "the store is inconsistent: schema_version -: migration 1 is another one than this program's"
+            "the store is not one of this program: migration 1 is another one than this program's"
         );
         assert_eq!(dump(&conn), before);
     }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-/// Storage did not do what was asked. Whoever asked may ask again later, unless it is [`Error::Inconsistent`].
+/// Storage did not do what was asked. Whoever asked may ask again later, unless it is
+/// [`Error::Inconsistent`] or [`Error::Foreign`].
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     /// No space left. Reads go on; writes are taken again as soon as there is space.
@@ -24,6 +25,9 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+    /// The tables are those of another program, or of a later version of this one.
+    #[error("the store is not one of this program: {0}")]
+    Foreign(String),
     /// The store is closing.
     #[error("the store is closing")]
     Closing,
