@@ -83,8 +83,8 @@ const BY_SEQ: &str = "
           AND (due_at IS NOT NULL AND (key >= $4 OR trigger = 1) OR key > $3) AND key <> ALL ($5)
           ORDER BY key LIMIT $6) d";
 
-/// Their messages: each by its key, as the limit has it, not by reading all of a day. One that was made before the first day that is looked at, and sent again by hand since, is asked
-/// for by itself.
+/// Their messages: each by its key, as the limit has it, not by reading all of a day. One that was made before the first
+/// day that is looked at, and sent again by hand since, is asked for by itself.
 const MESSAGES: &str = "
     LEFT JOIN LATERAL (SELECT * FROM message WHERE key = d.message AND day = d.message_day AND day >= $7 LIMIT 1) m
         ON true
